@@ -1,0 +1,65 @@
+# What a contributor types. Every tool is pinned: Go's in go.mod (see its tool block), npm's in cmd/flagledger/e2e/package-lock.json.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 10s
+BENCH    ?= .
+SEED     ?= $(shell date +%s)
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race lint bench fuzz e2e agreement cover tidy check
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## The static binary, bin/flagledger
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/flagledger ./cmd/flagledger
+
+test: ## All tests that need nothing but Go
+	go test ./...
+
+race: ## The tests under the race detector, without the long ones
+	go test -race -short -timeout 15m ./...
+
+# The end-to-end tests are linted like everything else.
+lint: export GOFLAGS += -tags=e2e
+lint: ## Format, vet, modernize, staticcheck, errcheck, errorlint, exhaustive switches over sealed types
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+		test -z "$$unformatted" || { echo "gofmt -w is needed for:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	go fix -diff ./...
+	go tool staticcheck ./...
+	go tool errcheck ./...
+	go tool go-errorlint ./...
+	go tool go-check-sumtype ./...
+
+bench: ## Benchmarks with allocations (BENCH=regexp)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+fuzz: ## Every fuzz target for FUZZTIME (10s)
+	@packages=$$(go list ./...) || exit 1; \
+	for pkg in $$packages; do \
+		listed=$$(go test -list '^Fuzz' $$pkg) || { echo "$$listed"; exit 1; }; \
+		for target in $$(echo "$$listed" | grep '^Fuzz'); do \
+			echo "$$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+e2e: ## The built binary with real clients (needs node, npm, chromium), and the topology of docker-compose.yml as processes (haproxy)
+	cd cmd/flagledger/e2e && npm ci --no-audit --no-fund
+	go test -tags e2e -count 1 -timeout 10m -v -run '^TestE2E' ./cmd/flagledger
+
+agreement: export AGREEMENT_IDENTITIES ?= 20000
+agreement: export AGREEMENT_SEED = $(SEED)
+agreement: ## Local evaluation of a real SDK and the server on 20,000 identities in random environments (SEED=number)
+	cd cmd/flagledger/e2e && npm ci --no-audit --no-fund
+	go test -tags e2e -count 1 -timeout 60m -v -run '^TestE2EAgreement$$' ./cmd/flagledger
+
+cover: ## Coverage over all packages, cover.prof
+	go test -short -coverpkg ./... -coverprofile cover.prof ./...
+	@go tool cover -func cover.prof | tail -1
+
+tidy: ## go.mod and go.sum say what is used (prints the difference)
+	go mod tidy -diff
+
+check: tidy lint test ## What to run before a commit

@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"flagledger/commands"
+	"flagledger/domain"
+	"flagledger/domain/evaluation"
+	"flagledger/eventstore"
+	"flagledger/eventstore/access"
+	"flagledger/eventstore/identities"
+	"flagledger/eventstore/usage"
+	"flagledger/projections"
+)
+
+// ledger ties the log and the identity store to the views and to what commands
+// and HTTP need of them. While the log cannot be reached, also at the start,
+// evaluation goes on from the views; only what must be recorded is refused.
+type ledger struct {
+	config config
+	views  *projections.Views
+	usage  *usage.Store
+	looks  *access.Store
+	log    *slog.Logger
+
+	opened    atomic.Pointer[opened]
+	connected chan struct{} // closed when opened is set
+	started   atomic.Bool   // the views have seen all that was there at the start, and the first token is made
+	cause     atomic.Pointer[error]
+}
+
+// opened is what there is once the log is reached.
+type opened struct {
+	store      *eventstore.Store
+	persons    *identities.Store
+	subscriber *eventstore.Subscriber
+}
+
+func newLedger(c config, views *projections.Views, counted *usage.Store, looks *access.Store, log *slog.Logger) *ledger {
+	return &ledger{config: c, views: views, usage: counted, looks: looks, log: log, connected: make(chan struct{})}
+}
+
+// run reaches the log and follows it until ctx is done.
+func (l *ledger) run(ctx context.Context) error {
+	o, err := l.reach(ctx)
+	if err != nil {
+		return err
+	}
+	if o == nil {
+		return nil // stopped before the log was reached
+	}
+	store, persons := o.store, o.persons
+	l.opened.Store(o)
+	close(l.connected)
+	beside, stopBeside := context.WithCancel(ctx)
+	var streams sync.WaitGroup // those beside the log
+	streams.Go(func() { l.usage.Run(beside, store.JetStream(), store.Replicas()) })
+	streams.Go(func() { l.looks.Run(beside, store.JetStream(), store.Replicas()) })
+	err = l.follow(ctx, o)
+	stopBeside()
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	err = errors.Join(err, persons.Close(flush))
+	streams.Wait()
+	return errors.Join(err, store.Close())
+}
+
+// reach opens the log and the identities beside it. What is embedded and cannot
+// be opened is an error; a cluster is tried again until it is there.
+func (l *ledger) reach(ctx context.Context) (*opened, error) {
+	opts := eventstore.Options{
+		URL: l.config.natsURL, CredentialsFile: l.config.natsCreds, CAFile: l.config.natsCA, Replicas: l.config.replicas, Logger: l.log,
+	}
+	if opts.URL == "" {
+		opts.Dir = l.config.dataDir
+	}
+	for {
+		o, err := l.open(ctx, opts)
+		switch {
+		case err == nil:
+			return o, nil
+		case ctx.Err() != nil:
+			return nil, nil
+		case opts.URL == "" || eventstore.Permanent(err):
+			return nil, err
+		}
+		l.cause.Store(&err)
+		l.log.Warn("the log cannot be reached; evaluation goes on from the views", "error", err)
+		pause(ctx)
+	}
+}
+
+func (l *ledger) open(ctx context.Context, opts eventstore.Options) (*opened, error) {
+	store, err := eventstore.Open(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	persons, err := identities.Open(ctx, store.JetStream(), identities.Options{Replicas: store.Replicas(), Logger: l.log})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open identity store: %w", err), store.Close())
+	}
+	return &opened{store, persons, store.Subscriber(l.views.Durable)}, nil
+}
+
+// pause lets some time pass before something is tried again.
+func pause(ctx context.Context) {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// follow feeds the log to the views, through a watermill router, until ctx is
+// done. When the log turns out not to be the history it was, the views stop and
+// readiness says why.
+func (l *ledger) follow(ctx context.Context, o *opened) error {
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 2 * time.Second}, watermill.NewSlogLoggerWithLevelMapping(l.log, map[slog.Level]slog.Level{slog.LevelInfo: slog.LevelDebug}))
+	if err != nil {
+		return fmt.Errorf("make router: %w", err)
+	}
+	router.AddConsumerHandler("views", eventstore.Subjects, o.subscriber, func(msg *message.Message) error {
+		rec, err := eventstore.Decode(msg)
+		if err != nil {
+			return fmt.Errorf("decode commit: %w", err)
+		}
+		pending, err := strconv.ParseUint(msg.Metadata[eventstore.MetaPending], 10, 64)
+		if err != nil {
+			return fmt.Errorf("commit %d: pending: %w", rec.Position, err)
+		}
+		return l.views.Apply(rec, pending)
+	})
+	if err := router.Run(ctx); err != nil {
+		return fmt.Errorf("follow the log: %w", err)
+	}
+	if ctx.Err() == nil { // the subscriber gave up
+		l.log.Error("the views do not follow the log any more", "error", o.subscriber.Err())
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// caughtUp returns when the views show all that the log held at the start.
+func (l *ledger) caughtUp(ctx context.Context) error {
+	select {
+	case <-l.connected:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	last, err := l.opened.Load().store.LastPosition(ctx)
+	if err != nil {
+		return fmt.Errorf("find the end of the log: %w", err)
+	}
+	return l.views.Wait(ctx, last)
+}
+
+// begun says that all is done that a start does.
+func (l *ledger) begun() {
+	l.started.Store(true)
+	l.log.Info("ready", "position", l.views.Position())
+}
+
+// ready tells why the process cannot do its whole work.
+func (l *ledger) ready(ctx context.Context) error {
+	o := l.opened.Load()
+	if o == nil {
+		if cause := l.cause.Load(); cause != nil {
+			return fmt.Errorf("the log has not been reached yet: %w", *cause)
+		}
+		return errors.New("the log has not been reached yet")
+	}
+	if err := l.views.Failure(); err != nil {
+		return fmt.Errorf("the views have stopped: %w", err)
+	}
+	if err := o.subscriber.Err(); err != nil {
+		return fmt.Errorf("the views have stopped: %w", err)
+	}
+	if !l.started.Load() {
+		return fmt.Errorf("the process is starting, its views at position %d of the log", l.views.Position())
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return o.store.Health(ctx)
+}
+
+// notReached is the refusal while there is no log.
+func notReached() error {
+	return domain.Refuse(domain.Unavailable, "the log has not been reached yet, so that nothing can be recorded; try again")
+}
+
+// Append implements commands.Log.
+func (l *ledger) Append(ctx context.Context, c domain.Commit, expected uint64) (uint64, error) {
+	o := l.opened.Load()
+	if o == nil {
+		return 0, notReached()
+	}
+	position, err := o.store.Append(ctx, c, expected)
+	if _, ok := errors.AsType[*eventstore.ConflictError](err); ok {
+		return 0, fmt.Errorf("%w: %w", commands.ErrConflict, err)
+	}
+	return position, err
+}
+
+// Surrogate implements commands.Persons.
+func (l *ledger) Surrogate(ctx context.Context, project string, environment int32, identifier string) (string, error) {
+	o := l.opened.Load()
+	if o == nil {
+		return "", notReached()
+	}
+	return o.persons.Surrogate(ctx, identities.EnvironmentToken(project, environment), identifier)
+}
+
+// Lookup implements commands.Persons.
+func (l *ledger) Lookup(project string, environment int32, identifier string) string {
+	if id := l.Get(projections.EnvironmentID{Project: project, ID: environment}, identifier); id != nil {
+		return id.Surrogate
+	}
+	return ""
+}
+
+// Known implements commands.Persons.
+func (l *ledger) Known(project string, environment int32, surrogate string) bool {
+	return l.Identifier(projections.EnvironmentID{Project: project, ID: environment}, surrogate) != ""
+}
+
+func token(id projections.EnvironmentID) identities.Environment {
+	return identities.EnvironmentToken(id.Project, id.ID)
+}
+
+// Get implements httpapi.Identities.
+func (l *ledger) Get(id projections.EnvironmentID, identifier string) *domain.Identity {
+	if o := l.opened.Load(); o != nil {
+		return o.persons.Get(token(id), identifier)
+	}
+	return nil
+}
+
+// Identify implements httpapi.Identities.
+func (l *ledger) Identify(id projections.EnvironmentID, identifier string, traits []evaluation.Trait) *domain.Identity {
+	if o := l.opened.Load(); o != nil {
+		return o.persons.Identify(token(id), identifier, traits)
+	}
+	return &domain.Identity{Identifier: identifier, Traits: traits} // known by what it says of itself
+}
+
+// Identifier implements httpapi.Identities.
+func (l *ledger) Identifier(id projections.EnvironmentID, surrogate string) string {
+	if o := l.opened.Load(); o != nil {
+		identifier, _ := o.persons.Identifier(token(id), surrogate)
+		return identifier
+	}
+	return ""
+}
+
+// List implements httpapi.Identities.
+func (l *ledger) List(id projections.EnvironmentID, after string, limit int) []*domain.Identity {
+	if o := l.opened.Load(); o != nil {
+		return o.persons.List(token(id), after, limit)
+	}
+	return nil
+}
+
+// Erase implements httpapi.Identities.
+func (l *ledger) Erase(ctx context.Context, id projections.EnvironmentID, identifier string) (string, bool, error) {
+	o := l.opened.Load()
+	if o == nil {
+		return "", false, notReached()
+	}
+	return o.persons.Erase(ctx, token(id), identifier)
+}

@@ -1,0 +1,351 @@
+package commands
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"flagledger/domain"
+)
+
+// Rollback makes the content of an environment what it was at a version, by
+// ordinary events: nothing is erased, and a rollback can be rolled back. What is
+// shared with other environments (the rules of segments, the variants of
+// features) and has changed since is pinned here to what it was.
+type Rollback struct {
+	Environment string `json:"environment"`
+	Version     uint64 `json:"version"`
+	// Features and Segments limit the rollback to some of them; both empty: all.
+	Features []string `json:"features,omitempty"`
+	Segments []string `json:"segments,omitempty"`
+	// RestoreDeleted brings back features and segments that were deleted since,
+	// disabled in other environments.
+	RestoreDeleted bool `json:"restore_deleted,omitempty"`
+	// PlanHash, where given, is that of the plan which was looked at; another
+	// plan is refused.
+	PlanHash string `json:"plan_hash,omitempty"`
+}
+
+// Needs implements Command. What comes back from deletion comes back everywhere.
+func (c Rollback) Needs() Need {
+	if c.RestoreDeleted {
+		return Need{Right: domain.Write}
+	}
+	return Need{domain.Write, c.Environment}
+}
+
+// Decide implements Command.
+func (c Rollback) Decide(p *domain.Project, in *Inputs) ([]domain.Event, error) {
+	plan, err := c.Plan(p, in)
+	if err == nil {
+		err = checkPlan(c.PlanHash, plan.Hash)
+	}
+	return plan.Events, err
+}
+
+func checkPlan(seen, now string) error {
+	if seen == "" || seen == now {
+		return nil
+	}
+	return domain.RefuseField(domain.Conflict, "plan_hash", "something was changed since the preview, so that the plan is another now: look at it again")
+}
+
+// A Plan is what a rollback or an undo would do.
+type Plan struct {
+	Events []domain.Event
+	// Warnings tell what will not be as it was, or what else is concerned.
+	Warnings []string
+	// Hash changes whenever the plan does, or what it is about.
+	Hash string
+}
+
+// hashPlan hashes the events of a plan with the revisions of the objects that
+// they change.
+func hashPlan(p *domain.Project, events []domain.Event) (string, error) {
+	type item struct {
+		Type     string
+		Event    domain.Event
+		Revision []uint64
+	}
+	_, objects := p.Evolve(events, domain.Stamp{Position: p.Position})
+	items := make([]item, len(events))
+	for i, e := range events {
+		items[i] = item{Type: e.EventType(), Event: e}
+	}
+	revisions := make([]uint64, len(objects))
+	for i, o := range objects {
+		revisions[i] = p.Revision(o)
+	}
+	encoded, err := json.Marshal([]any{items, revisions})
+	if err != nil {
+		return "", fmt.Errorf("hash plan: %w", err)
+	}
+	sum := sha256.Sum256(encoded)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// Plan works out the events that lead from now to then.
+func (c Rollback) Plan(p *domain.Project, in *Inputs) (Plan, error) {
+	env, err := environmentOf(p, c.Environment)
+	if err != nil {
+		return Plan{}, err
+	}
+	past, err := in.Views.Past(p, env.Key, c.Version)
+	if err != nil {
+		return Plan{}, err
+	}
+	r := &rollback{
+		command: c, now: p, then: past, env: env, was: past.Environments.Get(env.Key), persons: in.Persons, numbers: numbersOf(p),
+	}
+	if err := r.checkSelection(); err != nil {
+		return Plan{}, err
+	}
+	r.restore()
+	r.features()
+	r.segments()
+	r.identities()
+	if r.numbers.err != nil {
+		return Plan{}, r.numbers.err
+	}
+	plan := Plan{Events: r.events, Warnings: r.warnings}
+	plan.Hash, err = hashPlan(p, plan.Events)
+	return plan, err
+}
+
+// Preview returns what a rollback or undo would do to the project.
+func (s *Service) Preview(ctx context.Context, p *domain.Project, planner Planner) (Plan, error) {
+	plan, err := planner.Plan(p, &Inputs{Context: ctx, Limits: s.limits, Now: s.now(), DryRun: true, Views: s.views, Persons: s.persons})
+	if plan.Warnings == nil {
+		plan.Warnings = []string{}
+	}
+	return plan, err
+}
+
+// A Planner is a command whose plan can be looked at first.
+type Planner interface {
+	Plan(p *domain.Project, in *Inputs) (Plan, error)
+}
+
+// rollback collects the events from now to then in one environment.
+type rollback struct {
+	command   Rollback
+	now, then *domain.Project
+	env, was  *domain.Environment
+	persons   Persons
+	numbers   *numbers
+	events    []domain.Event
+	warnings  []string
+	used      []string // segments that the overrides of then need
+}
+
+func (r *rollback) event(events ...domain.Event) { r.events = append(r.events, events...) }
+
+func (r *rollback) warn(format string, args ...any) {
+	r.warnings = append(r.warnings, fmt.Sprintf(format, args...))
+}
+
+// whole tells whether the rollback is of the whole environment.
+func (r *rollback) whole() bool { return len(r.command.Features)+len(r.command.Segments) == 0 }
+
+// covers tells whether a feature is to be rolled back.
+func (r *rollback) covers(feature string) bool {
+	return r.whole() || slices.Contains(r.command.Features, feature)
+}
+
+func (r *rollback) checkSelection() error {
+	for _, key := range r.command.Features {
+		if r.now.Features.Get(key) == nil && r.then.Features.Get(key) == nil {
+			return domain.RefuseField(domain.NotFound, "features", "there is no feature %q, neither now nor at version %d", key, r.command.Version)
+		}
+	}
+	for _, key := range r.command.Segments {
+		if r.then.Segments.Get(key) == nil {
+			return domain.RefuseField(domain.NotFound, "segments", "there was no segment %q at version %d", key, r.command.Version)
+		}
+	}
+	return nil
+}
+
+// restore brings back what was deleted since, if asked to, and goes on as if it
+// had never been away.
+func (r *rollback) restore() {
+	if !r.command.RestoreDeleted {
+		return
+	}
+	before := len(r.events)
+	for key, old := range r.then.Segments.All() {
+		if r.now.Segments.Get(key) == nil && r.was.UsesSegment(key) {
+			r.event(old.Recreated())
+			r.warn("segment %q was deleted since: it is restored, for all environments", key)
+		}
+	}
+	for key, old := range r.then.Features.All() {
+		if r.now.Folded.Get(strings.ToLower(key)) != "" || !r.covers(key) { // there, or one that differs only in case
+			continue
+		}
+		r.event(old.Recreated(r.now, func(env string) int32 {
+			if env == r.env.Key {
+				return r.was.States.Get(key).Seed
+			}
+			return r.numbers.next()
+		}))
+		for env := range r.now.Environments.All() {
+			if env != r.env.Key && old.DefaultEnabled {
+				r.event(domain.FeatureStateSet{Environment: env, Feature: key, Value: old.InitialValue, Weights: old.InitialWeights()})
+			}
+		}
+		r.warn("feature %q was deleted since: it is restored, and disabled in other environments", key)
+	}
+	r.now, _ = r.now.Evolve(r.events[before:], domain.Stamp{Position: r.now.Position})
+	r.env = r.now.Environments.Get(r.env.Key)
+}
+
+func (r *rollback) features() {
+	for key, f := range r.now.Features.All() {
+		if !r.covers(key) {
+			continue
+		}
+		if !r.survives(key) {
+			r.warn("feature %q was created later: it goes to its initial state", key)
+			r.variants(f, f.Variants)
+			r.event(r.env.StateEvents(key, domain.FeatureState{Enabled: f.DefaultEnabled, Value: f.InitialValue, Weights: f.InitialWeights()})...)
+			r.event(r.env.OverrideEvents(key, nil)...)
+			continue
+		}
+		r.variants(f, r.was.VariantsIn(r.then.Features.Get(key)))
+		r.event(r.env.StateEvents(key, *r.was.States.Get(key))...)
+		r.event(r.env.OverrideEvents(key, r.overridesOfThen(key))...)
+	}
+	for key := range r.then.Features.All() {
+		if r.covers(key) && !r.survives(key) {
+			r.warn("feature %q was deleted since: it is not restored", key)
+		}
+	}
+}
+
+func (r *rollback) variants(f *domain.Feature, want []domain.Variant) {
+	switch {
+	case sameVariants(r.env.VariantsIn(f), want):
+	case sameVariants(f.Variants, want):
+		r.event(domain.FeatureVariantsUnpinned{Environment: r.env.Key, Feature: f.Key})
+	default:
+		r.event(domain.FeatureVariantsPinned{Environment: r.env.Key, Feature: f.Key, Variants: want})
+	}
+}
+
+// sameVariants leaves default weights aside, which concern new environments only.
+func sameVariants(a, b []domain.Variant) bool {
+	return slices.EqualFunc(a, b, func(x, y domain.Variant) bool { return x.ID == y.ID && x.Key == y.Key && x.Value == y.Value })
+}
+
+// overridesOfThen are the overrides of a feature then whose segments still exist.
+func (r *rollback) overridesOfThen(feature string) []domain.SegmentOverride {
+	then := r.was.Overrides.Get(feature)
+	if then == nil {
+		return nil
+	}
+	var want []domain.SegmentOverride
+	for _, o := range then.List {
+		if s, old := r.now.Segments.Get(o.Segment), r.then.Segments.Get(o.Segment); s == nil || s.ID != old.ID {
+			r.warn("segment %q was deleted since: its override of feature %q is not restored", o.Segment, feature)
+			continue
+		}
+		want = append(want, o)
+		r.used = append(r.used, o.Segment)
+	}
+	return want
+}
+
+// segments pins what has changed of the segments that the restored overrides
+// use, and lets go of pins that hold them elsewhere.
+func (r *rollback) segments() {
+	wanted := r.command.Segments
+	if len(r.command.Segments) == 0 {
+		wanted = r.used
+	}
+	wanted = slices.Compact(slices.Sorted(slices.Values(wanted)))
+	for _, key := range wanted {
+		s, old := r.now.Segments.Get(key), r.then.Segments.Get(key)
+		if s == nil || s.ID != old.ID {
+			r.warn("segment %q was deleted since: it is not restored", key)
+			continue
+		}
+		want, revision := old.Rules, old.Revision
+		if pin := r.was.SegmentPins.Get(key); pin != nil {
+			want, revision = pin.Rules, pin.Revision
+		}
+		switch {
+		case domain.SameRules(r.env.RulesIn(s), want):
+			continue
+		case domain.SameRules(s.Rules, want):
+			r.event(domain.SegmentUnpinned{Environment: r.env.Key, Segment: key})
+		default:
+			r.event(domain.SegmentPinned{Environment: r.env.Key, Segment: key, Revision: revision, Rules: want})
+		}
+		if !r.whole() {
+			r.warnOthers(key)
+		}
+	}
+}
+
+// warnOthers tells of features outside the selection that a segment decides too.
+func (r *rollback) warnOthers(segment string) {
+	var others []string
+	for feature := range r.env.Uses.Get(segment).All() {
+		if !slices.Contains(r.command.Features, feature) {
+			others = append(others, feature)
+		}
+	}
+	if len(others) > 0 {
+		r.warn("segment %q is used here by %s too", segment, someOf(others))
+	}
+}
+
+func (r *rollback) identities() {
+	if len(r.command.Features) == 0 && !r.whole() {
+		return
+	}
+	// target is what the identity should have: then, for what is rolled back,
+	// and for the rest what it has now.
+	target := func(surrogate string) *domain.IdentityOverrides {
+		merged := &domain.IdentityOverrides{Identity: surrogate}
+		if now := r.env.Identities.Get(surrogate); now != nil {
+			merged.List = slices.DeleteFunc(slices.Clone(now.List), func(o domain.IdentityOverride) bool { return r.covers(o.Feature) })
+		}
+		if then := r.was.Identities.Get(surrogate); then != nil {
+			for _, o := range then.List {
+				if r.covers(o.Feature) && r.survives(o.Feature) {
+					merged.List = append(merged.List, o)
+				}
+			}
+		}
+		merged.Sort()
+		return merged
+	}
+	for surrogate := range r.env.Identities.All() {
+		r.event(r.env.IdentityEvents(surrogate, target(surrogate))...)
+	}
+	erased := 0
+	for surrogate := range r.was.Identities.All() {
+		switch {
+		case r.env.Identities.Get(surrogate) != nil: // dealt with above
+		case !r.persons.Known(r.now.ID, r.env.ID, surrogate):
+			erased++
+		default:
+			r.event(r.env.IdentityEvents(surrogate, target(surrogate))...)
+		}
+	}
+	if erased > 0 {
+		r.warn("%d persons with overrides then were erased since: their overrides are not restored", erased)
+	}
+}
+
+// survives tells whether a feature of then is still the same one.
+func (r *rollback) survives(feature string) bool {
+	f, old := r.now.Features.Get(feature), r.then.Features.Get(feature)
+	return f != nil && old != nil && f.ID == old.ID
+}

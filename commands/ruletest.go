@@ -1,0 +1,142 @@
+package commands
+
+import (
+	"fmt"
+	"reflect"
+
+	"flagledger/domain"
+	"flagledger/domain/evaluation"
+)
+
+// maxCases is how many cases a segment or feature may have.
+const maxCases = 200
+
+// SetSegmentTests replaces the named cases of a segment. A change that breaks a
+// case is refused from then on.
+type SetSegmentTests struct {
+	Segment string               `json:"segment"`
+	Cases   []domain.SegmentCase `json:"cases"`
+}
+
+// Needs implements Command.
+func (SetSegmentTests) Needs() Need { return Need{Right: domain.Write} }
+
+// Decide implements Command.
+func (c SetSegmentTests) Decide(p *domain.Project, in *Inputs) ([]domain.Event, error) {
+	s, err := segmentOf(p, c.Segment)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(c.Cases))
+	for i, one := range c.Cases {
+		names[i] = one.Name
+		if err := checkTraits(in, fmt.Sprintf("cases[%d].traits", i), one.Traits); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkCases(in, names); err != nil {
+		return nil, err
+	}
+	now := p.SegmentTests.Get(s.Key)
+	if now == nil && len(c.Cases) == 0 || now != nil && reflect.DeepEqual(now.Cases, c.Cases) {
+		return nil, nil
+	}
+	return []domain.Event{domain.SegmentTestsSet{Segment: s.Key, Cases: c.Cases}}, nil
+}
+
+// SetFeatureTests replaces the named cases of a feature.
+type SetFeatureTests struct {
+	Feature string               `json:"feature"`
+	Cases   []domain.FeatureCase `json:"cases"`
+}
+
+// Needs implements Command.
+func (SetFeatureTests) Needs() Need { return Need{Right: domain.Write} }
+
+// Decide implements Command.
+func (c SetFeatureTests) Decide(p *domain.Project, in *Inputs) ([]domain.Event, error) {
+	f, err := featureOf(p, c.Feature)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(c.Cases))
+	for i, one := range c.Cases {
+		names[i] = one.Name
+		if _, err := environmentOf(p, one.Environment); err != nil {
+			return nil, err
+		}
+		if one.Enabled == nil && one.Value == nil && one.Variant == nil {
+			return nil, domain.RefuseField(domain.Invalid, fmt.Sprintf("cases[%d]", i), "the case %q expects nothing; give enabled, value or variant", one.Name)
+		}
+		if err := checkTraits(in, fmt.Sprintf("cases[%d].traits", i), one.Traits); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkCases(in, names); err != nil {
+		return nil, err
+	}
+	now := p.FeatureTests.Get(f.Key)
+	if now == nil && len(c.Cases) == 0 || now != nil && reflect.DeepEqual(now.Cases, c.Cases) {
+		return nil, nil
+	}
+	return []domain.Event{domain.FeatureTestsSet{Feature: f.Key, Cases: c.Cases}}, nil
+}
+
+func checkCases(in *Inputs, names []string) error {
+	if len(names) > maxCases {
+		return domain.RefuseField(domain.LimitReached, "cases", "there are %d cases; the limit is %d", len(names), maxCases)
+	}
+	seen := map[string]bool{}
+	for i, name := range names {
+		field := fmt.Sprintf("cases[%d].name", i)
+		if name == "" || seen[name] {
+			return domain.RefuseField(domain.Invalid, field, "each case needs a name of its own, by which a refusal can name it")
+		}
+		seen[name] = true
+		if err := in.Limits.CheckText(field, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkTraits(in *Inputs, field string, traits map[string]evaluation.Value) error {
+	if len(traits) > in.Limits.Traits {
+		return domain.RefuseField(domain.LimitReached, field, "there are %d traits; the limit is %d", len(traits), in.Limits.Traits)
+	}
+	return nil
+}
+
+// checkTests refuses a change after which a case fails that held before, or that
+// is new. They can be overridden, with a reason.
+func checkTests(before, after *domain.Project, ch Change, objects []domain.Object) error {
+	if after.SegmentTests.Len()+after.FeatureTests.Len() == 0 || ch.OverrideTests && ch.Reason != "" {
+		return nil
+	}
+	failing, err := after.RunTests(objects)
+	if err != nil || len(failing) == 0 {
+		return err
+	}
+	was, err := before.RunTests(objects)
+	if err != nil {
+		return err
+	}
+	known := map[[2]string]bool{}
+	for _, f := range was {
+		known[[2]string{f.Object.String(), f.Name}] = true
+	}
+	e := &domain.Error{Kind: domain.Conflict}
+	for _, f := range failing {
+		if !known[[2]string{f.Object.String(), f.Name}] {
+			e.Errors = append(e.Errors, domain.FieldError{Field: f.Object.String(), Detail: fmt.Sprintf("case %q: %s", f.Name, f.Detail)})
+		}
+	}
+	if len(e.Errors) == 0 {
+		return nil
+	}
+	if ch.OverrideTests {
+		return domain.RefuseField(domain.Invalid, "reason", "breaking a case needs a reason")
+	}
+	e.Detail = fmt.Sprintf("the change breaks %d cases, first of all %s %s; send \"override_tests\": true with a reason to do it all the same", len(e.Errors), e.Errors[0].Field, e.Errors[0].Detail)
+	return e
+}

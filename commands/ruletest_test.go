@@ -1,0 +1,130 @@
+package commands_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"flagledger/commands"
+	"flagledger/domain"
+	"flagledger/domain/evaluation"
+)
+
+var americans = commands.SetSegmentTests{Segment: "us", Cases: []domain.SegmentCase{
+	{Name: "an American", Traits: map[string]evaluation.Value{"country": evaluation.String("US")}, Member: true},
+	{Name: "a Canadian", Traits: map[string]evaluation.Value{"country": evaluation.String("CA")}},
+}}
+
+var checkoutCases = commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{
+	{Name: "anybody", Environment: "prod", Enabled: new(false)},
+	{Name: "an American", Environment: "prod", Traits: map[string]evaluation.Value{"country": evaluation.String("US")}, Value: new(evaluation.String("v1")), Variant: new("")},
+}}
+
+func TestRuleTests(t *testing.T) {
+	cases := func(names ...string) commands.SetSegmentTests {
+		c := commands.SetSegmentTests{Segment: "us"}
+		for _, name := range names {
+			c.Cases = append(c.Cases, domain.SegmentCase{Name: name})
+		}
+		return c
+	}
+	feature := func(change func(*domain.FeatureCase)) commands.SetFeatureTests {
+		c := domain.FeatureCase{Name: "a", Environment: "prod", Enabled: new(true)}
+		change(&c)
+		return commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{c}}
+	}
+	run(t, map[string]scenario{
+		"of a segment":            {when: americans, then: []string{`segment_tests.set.v1 {"segment":"us","cases":[{"name":"an American","traits":{"country":"US"},"member":true},{"name":"a Canadian","traits":{"country":"CA"},"member":false}]}`}},
+		"of a segment, none":      {when: cases()},
+		"of a segment, no more":   {given: []commands.Command{americans}, when: cases(), then: []string{`segment_tests.set.v1 {"segment":"us","cases":null}`}},
+		"of an unknown segment":   {when: commands.SetSegmentTests{Segment: "new"}, refused: `not_found segment: there is no segment "new"`},
+		"without a name":          {when: cases("a", ""), refused: "invalid cases[1].name: each case needs a name of its own"},
+		"with a name twice":       {when: cases("a", "a"), refused: "invalid cases[1].name: each case needs a name of its own"},
+		"with a bell in a name":   {when: cases("\a"), refused: "malformed cases[0].name: "},
+		"too many":                {when: cases(make([]string, 201)...), refused: "limit_reached cases: there are 201 cases; the limit is 200"},
+		"of a feature":            {when: checkoutCases, then: []string{`feature_tests.set.v1 {"feature":"checkout","cases":[{"name":"anybody","environment":"prod","enabled":false},{"name":"an American","environment":"prod","traits":{"country":"US"},"value":"v1","variant":""}]}`}},
+		"of an unknown feature":   {when: commands.SetFeatureTests{Feature: "new"}, refused: "not_found feature: "},
+		"in no environment":       {when: feature(func(c *domain.FeatureCase) { c.Environment = "qa" }), refused: `not_found environment: there is no environment "qa"`},
+		"that expects nothing":    {when: feature(func(c *domain.FeatureCase) { c.Enabled = nil }), refused: `invalid cases[0]: the case "a" expects nothing`},
+		"of somebody with traits": {when: feature(func(c *domain.FeatureCase) { c.Traits = manyTraits(201) }), refused: "limit_reached cases[0].traits: there are 201 traits; the limit is 200"},
+	})
+}
+
+func manyTraits(n int) map[string]evaluation.Value {
+	traits := map[string]evaluation.Value{}
+	for i := range n {
+		traits[strings.Repeat("t", i+1)] = evaluation.Null()
+	}
+	return traits
+}
+
+// A change after which a case does not hold is refused with the case's name,
+// unless that is asked for, with a reason.
+func TestChangesKeepTheCases(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, americans, checkoutCases)
+	closed := change(commands.UpdateSegment{Segment: "us", Rules: new(when("country", evaluation.Equal, "MX"))})
+	opened := change(override("checkout", "us", commands.StateInput{Enabled: new(true), Value: commands.Some(evaluation.String("us"))}))
+	for name, test := range map[string]struct {
+		change commands.Change
+		want   string
+		more   int
+	}{
+		"a segment":   {closed, `conflict : the change breaks 1 cases, first of all segment:us case "an American": member should be true and is false`, 1},
+		"an override": {opened, `conflict : the change breaks 1 cases, first of all feature:checkout case "an American": in prod the value should be "v1" and is "us"`, 1},
+		"two features": {change(
+			commands.SetFeatureState{Environment: "prod", Feature: "checkout", StateInput: commands.StateInput{Enabled: new(true), Value: commands.Some(evaluation.String("v2"))}},
+		), `conflict : the change breaks 2 cases, first of all feature:checkout case "anybody": in prod enabled should be false and is true`, 2},
+		"a case that does not hold": {change(commands.SetSegmentTests{Segment: "beta", Cases: []domain.SegmentCase{{Name: "anybody", Member: true}}}), `conflict : case "anybody": member should be true`, 1},
+	} {
+		_, err := l.Do(t.Context(), test.change)
+		e, ok := errors.AsType[*domain.Error](err)
+		if !ok || !refuses(err, test.want) || len(e.Errors) != test.more {
+			t.Errorf("%s: %s\nwant %s", name, refusal(err), test.want)
+		}
+		test.change.OverrideTests, test.change.Reason = true, ""
+		if _, err := l.Do(t.Context(), test.change); !refuses(err, "invalid reason: breaking a case needs a reason") {
+			t.Errorf("%s, without a reason: %s", name, refusal(err))
+		}
+	}
+	if got := l.last(t); got != 2 {
+		t.Fatalf("something was recorded: the log is at %d", got)
+	}
+	opened.OverrideTests = true
+	if _, err := l.Do(t.Context(), opened); err != nil {
+		t.Fatal(err)
+	}
+	// What was broken before is nobody's fault.
+	l.must(t, commands.SetFeatureState{Environment: "dev", Feature: "checkout", StateInput: enabled(true)})
+	l.must(t, commands.UpdateSegment{Segment: "us", Description: new("d")})
+	l.must(t, commands.SetFeatureTests{Feature: "checkout"})
+}
+
+func TestCoverage(t *testing.T) {
+	d := newDecider(t, domain.DefaultLimits())
+	d.must(shop()...)
+	rules := commands.Rules{{Type: evaluation.Any, Conditions: []evaluation.Condition{
+		{Property: "country", Operator: evaluation.Equal, Value: "US"}, {Property: "plan", Operator: evaluation.Equal, Value: "pro"},
+	}}}
+	d.must(commands.UpdateSegment{Segment: "us", Rules: &rules})
+	uncovered := func() map[string]domain.Uncovered {
+		all, err := d.p.Coverage("us")
+		if err != nil {
+			t.Fatal(err)
+		}
+		byID := map[string]domain.Uncovered{}
+		for _, u := range all {
+			byID[u.ID] = u
+		}
+		return byID
+	}
+	if got := uncovered(); len(got) != 3 || !got["c1"].NeverTrue || !got["c1"].NeverFalse {
+		t.Errorf("without cases: %v", got)
+	}
+	d.must(americans)
+	got := uncovered()
+	if _, ok := got["c1"]; ok || got["c3"] != (domain.Uncovered{ID: "c3", NeverTrue: true}) {
+		t.Errorf("with cases: %v", got)
+	}
+}

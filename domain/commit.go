@@ -1,0 +1,133 @@
+package domain
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// A Commit is what was recorded of one change: who, when, why, and the events
+// it consists of, all or nothing. It is the payload of one message of the log.
+type Commit struct {
+	ID      string    `json:"id"`      // UUIDv7, also the message's de-duplication id
+	Project string    `json:"project"` // id of the project, or OrganisationID
+	Time    time.Time `json:"time"`    // the recording process's clock, UTC
+	Actor   Actor     `json:"actor"`
+	Client  Client    `json:"client,omitzero"`
+	Source  Source    `json:"source"`
+	Reason  string    `json:"reason,omitempty"`
+	Ticket  string    `json:"ticket,omitempty"`
+
+	CausationID   string `json:"causation_id,omitempty"`   // the commit that led to this one
+	CorrelationID string `json:"correlation_id,omitempty"` // shared by all commits of one undertaking
+	ChangeRequest string `json:"change_request,omitempty"` // id of the approved proposal
+
+	// TestsOverridden says that cases of rules were allowed to break.
+	TestsOverridden bool `json:"tests_overridden,omitempty"`
+
+	// IdempotencyKey and RequestHash (hex SHA-256 of the request) let the views
+	// answer a retry with the first answer, also after a rebuild.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	RequestHash    string `json:"request_hash,omitempty"`
+
+	Events []Event `json:"-"`
+}
+
+// Recorded is a commit with its place in the log.
+type Recorded struct {
+	Commit
+	Position   uint64    // stream sequence, 1 or more
+	RecordedAt time.Time // the stream's own timestamp; grows with Position
+	Raw        []byte    // the payload exactly as recorded
+}
+
+// Stamp says which commit last touched an object, and when.
+type Stamp struct {
+	Position uint64    `json:"position"`
+	Time     time.Time `json:"time"`
+}
+
+// An Actor is who asked for a change.
+type Actor struct {
+	Kind       string `json:"kind"` // token or system
+	ID         string `json:"id"`
+	Name       string `json:"name,omitempty"` // display name at that time
+	Token      string `json:"token,omitempty"`
+	OnBehalfOf string `json:"on_behalf_of,omitempty"`
+}
+
+// A Client is where a change was asked from.
+type Client struct {
+	IP        string `json:"ip,omitempty"`
+	UserAgent string `json:"user_agent,omitempty"`
+	RequestID string `json:"request_id,omitempty"`
+}
+
+// Source is the way a change came in.
+type Source string
+
+// The sources of a change.
+const (
+	SourceAPI      Source = "api"
+	SourceCLI      Source = "cli"
+	SourceConsole  Source = "console"
+	SourceRollback Source = "rollback"
+	SourceSchedule Source = "schedule"
+	SourceGuard    Source = "guard"
+	SourceImport   Source = "import"
+	SourceSystem   Source = "system"
+)
+
+// envelope is the wire form of a commit: events become {type, data} pairs.
+type envelope struct {
+	*plainCommit
+	Events []RawEvent `json:"events"`
+}
+
+type plainCommit Commit // Commit without its methods
+
+// RawEvent is an event as it stands in the log.
+type RawEvent struct {
+	Type string          `json:"type"`
+	Data json.RawMessage `json:"data"`
+}
+
+// MarshalJSON writes the recorded form.
+func (c Commit) MarshalJSON() ([]byte, error) {
+	raw := make([]RawEvent, len(c.Events))
+	for i, e := range c.Events {
+		data, err := json.Marshal(e)
+		if err != nil {
+			return nil, fmt.Errorf("encode event %d (%s): %w", i, e.EventType(), err)
+		}
+		raw[i] = RawEvent{Type: e.EventType(), Data: data}
+	}
+	p := plainCommit(c)
+	return json.Marshal(envelope{plainCommit: &p, Events: raw})
+}
+
+// DecodeCommit reads the recorded form. Each event passes through upcast
+// first, which brings older versions to the current one (nil: none needed).
+func DecodeCommit(payload []byte, upcast func(RawEvent) (RawEvent, error)) (Commit, error) {
+	var p plainCommit
+	env := envelope{plainCommit: &p}
+	if err := json.Unmarshal(payload, &env); err != nil {
+		return Commit{}, fmt.Errorf("decode commit: %w", err)
+	}
+	c := Commit(p)
+	c.Events = make([]Event, len(env.Events))
+	for i, raw := range env.Events {
+		if upcast != nil {
+			var err error
+			if raw, err = upcast(raw); err != nil {
+				return Commit{}, fmt.Errorf("commit %s: upcast event %d (%s): %w", c.ID, i, raw.Type, err)
+			}
+		}
+		e, err := decodeEvent(raw)
+		if err != nil {
+			return Commit{}, fmt.Errorf("commit %s: event %d: %w", c.ID, i, err)
+		}
+		c.Events[i] = e
+	}
+	return c, nil
+}

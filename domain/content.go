@@ -1,0 +1,368 @@
+package domain
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/sha3"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strconv"
+
+	"flagledger/domain/evaluation"
+)
+
+// VariantsIn are the variants of the feature as the environment sees them.
+func (e *Environment) VariantsIn(f *Feature) []Variant {
+	if pin := e.VariantsPins.Get(f.Key); pin != nil {
+		return pin.Variants
+	}
+	return f.Variants
+}
+
+// RulesIn are the rules of the segment as the environment sees them.
+func (e *Environment) RulesIn(s *Segment) []evaluation.Rule {
+	if pin := e.SegmentPins.Get(s.Key); pin != nil {
+		return pin.Rules
+	}
+	return s.Rules
+}
+
+// EvaluationSegment is the segment as the environment evaluates it.
+func (e *Environment) EvaluationSegment(s *Segment) evaluation.Segment {
+	return evaluation.Segment{Key: strconv.Itoa(int(s.ID)), Name: s.Name, Rules: e.RulesIn(s)}
+}
+
+// EvaluationFeature is the feature as the environment evaluates it; compiled
+// gives the environment's compiled segments by key.
+func (e *Environment) EvaluationFeature(f *Feature, compiled func(segment string) *evaluation.CompiledSegment) evaluation.Feature {
+	variants := e.VariantsIn(f)
+	state := e.States.Get(f.Key)
+	out := evaluation.Feature{
+		ID: f.ID, Name: f.Key, Multivariate: len(variants) > 0, ServerKeyOnly: f.ServerKeyOnly,
+		State: evaluationState(state.Seed, state.Enabled, state.Value, state.Weights, variants),
+	}
+	if o := e.Overrides.Get(f.Key); o != nil {
+		out.Overrides = make([]evaluation.Override, len(o.List))
+		for i, s := range o.List {
+			out.Overrides[i] = evaluation.Override{
+				Segment: compiled(s.Segment),
+				State:   evaluationState(s.Seed, s.Enabled, s.Value, s.Weights, variants),
+			}
+		}
+	}
+	return out
+}
+
+func evaluationState(seed int32, enabled bool, value evaluation.Value, weights map[string]float64, variants []Variant) evaluation.State {
+	s := evaluation.State{Seed: strconv.Itoa(int(seed)), Enabled: enabled, Value: value}
+	for _, v := range variants {
+		s.Variants = append(s.Variants, evaluation.Variant{ID: v.ID, Key: v.Key, Value: v.Value, Weight: weights[v.Key], Priority: int64(v.ID)})
+	}
+	return s
+}
+
+// A Digest identifies the evaluation content of an environment: the states,
+// variants, overrides and their order, the rules of the segments in use and the
+// identity overrides, but not names, descriptions or who changed them when. It
+// is what a rollback restores.
+//
+// It is an LtHash (Bellare and Micciancio 1997; parameters of Facebook's
+// LtHash16: 1024 lanes of 16 bits): the sum of one expanded hash per part of
+// the content, so that a change costs what it changes and not the whole.
+type Digest [1024]uint16
+
+// String is Sum in hex.
+func (d *Digest) String() string {
+	sum := d.Sum()
+	return hex.EncodeToString(sum[:])
+}
+
+// Sum is the SHA-256 of the lanes: what versions are known by.
+func (d *Digest) Sum() [sha256.Size]byte {
+	b := d.expansion()
+	return sha256.Sum256(b[:])
+}
+
+// Bytes is the sum as it is stored, 2048 bytes.
+func (d *Digest) Bytes() []byte {
+	b := d.expansion()
+	return b[:]
+}
+
+func (d *Digest) expansion() (b expansion) {
+	for i, lane := range d {
+		binary.LittleEndian.PutUint16(b[2*i:], lane)
+	}
+	return b
+}
+
+// SetBytes restores what Bytes gave.
+func (d *Digest) SetBytes(b []byte) {
+	for i := range d {
+		d[i] = binary.LittleEndian.Uint16(b[2*i:])
+	}
+}
+
+// An expansion is the hash of a part, as long as a digest.
+type expansion [2 * len(Digest{})]byte
+
+func (d *Digest) add(e *expansion) {
+	for i := range d {
+		d[i] += binary.LittleEndian.Uint16(e[2*i:])
+	}
+}
+
+func (d *Digest) remove(e *expansion) {
+	for i := range d {
+		d[i] -= binary.LittleEndian.Uint16(e[2*i:])
+	}
+}
+
+// A part is the smallest piece of an environment's content that is hashed.
+type part struct {
+	kind ObjectKind // feature, segment or identity
+	key  string
+}
+
+// partContent is what a part is, in its canonical form.
+type partContent struct {
+	canonical []byte
+	expanded  *expansion // nil: not needed yet
+}
+
+func (c *partContent) expand() *expansion {
+	if c.expanded == nil {
+		c.expanded = (*expansion)(sha3.SumSHAKE128(c.canonical, len(c.expanded)))
+	}
+	return c.expanded
+}
+
+// same tells whether two parts are alike; nil is a part that is not there.
+func (c *partContent) same(o *partContent) bool {
+	return c == o || c != nil && o != nil && bytes.Equal(c.canonical, o.canonical)
+}
+
+// contents gives the parts of a project's environments. What environments have
+// in common is made once.
+type contents struct {
+	project *Project
+	rules   map[string]*partContent // of segments that are not pinned
+}
+
+func (c *contents) part(env *Environment, at part) *partContent {
+	if at.kind != KindSegment || env.SegmentPins.Get(at.key) != nil {
+		return c.project.content(env, at)
+	}
+	if !env.UsesSegment(at.key) {
+		return nil
+	}
+	shared, ok := c.rules[at.key]
+	if !ok {
+		if c.rules == nil {
+			c.rules = map[string]*partContent{}
+		}
+		shared = c.project.content(env, at)
+		c.rules[at.key] = shared
+	}
+	return shared
+}
+
+// content is a part of an environment, nil where it has none.
+func (p *Project) content(env *Environment, at part) *partContent {
+	var c any
+	switch at.kind {
+	case KindFeature:
+		f := p.Features.Get(at.key)
+		if f == nil {
+			return nil
+		}
+		c = featureContent(env, f)
+	case KindSegment:
+		s := p.Segments.Get(at.key)
+		if s == nil || !env.UsesSegment(at.key) {
+			return nil
+		}
+		c = struct {
+			ID    int32
+			Rules []evaluation.Rule
+		}{s.ID, env.RulesIn(s)}
+	case KindIdentity:
+		o := env.Identities.Get(at.key)
+		if o == nil {
+			return nil
+		}
+		list := make([]IdentityOverride, len(o.List))
+		for i, s := range o.List {
+			s.Changed = Stamp{}
+			list[i] = s
+		}
+		c = list
+	}
+	body, err := json.Marshal(c)
+	if err != nil {
+		panic("domain: content of " + string(at.kind) + " " + at.key + ": " + err.Error()) // plain data: cannot fail
+	}
+	return &partContent{canonical: append([]byte(string(at.kind)+":"+at.key+"\n"), body...)}
+}
+
+func featureContent(env *Environment, f *Feature) any {
+	type variant struct { // a variant's default weight concerns new environments only
+		ID    int32
+		Key   string
+		Value evaluation.Value
+	}
+	var variants []variant
+	for _, v := range env.VariantsIn(f) {
+		variants = append(variants, variant{v.ID, v.Key, v.Value})
+	}
+	split := func(weights map[string]float64) map[string]float64 { // a weight of 0 is none
+		effective := make(map[string]float64, len(weights))
+		for _, v := range variants {
+			if w := weights[v.Key]; w != 0 {
+				effective[v.Key] = w
+			}
+		}
+		return effective
+	}
+	state := *env.States.Get(f.Key)
+	state.Weights, state.Changed = split(state.Weights), Stamp{}
+	var list []SegmentOverride // nil where there are none, also where there once were some
+	if o := env.Overrides.Get(f.Key); o != nil {
+		for _, s := range o.List {
+			s.Weights, s.Changed = split(s.Weights), Stamp{}
+			list = append(list, s)
+		}
+	}
+	return struct {
+		ID        int32
+		State     FeatureState
+		Variants  []variant
+		Overrides []SegmentOverride
+	}{f.ID, state, variants, list}
+}
+
+// ContentDigest computes the digest of an environment from nothing.
+func (p *Project) ContentDigest(env *Environment) *Digest {
+	d := new(Digest)
+	add := func(at part) {
+		if c := p.content(env, at); c != nil {
+			d.add(c.expand())
+		}
+	}
+	for key := range p.Features.All() {
+		add(part{KindFeature, key})
+	}
+	for key := range env.Uses.All() {
+		add(part{KindSegment, key})
+	}
+	for key := range env.Identities.All() {
+		add(part{KindIdentity, key})
+	}
+	return d
+}
+
+// UpdateDigests brings the digests of the environments that the objects can
+// concern from before to after, and returns the keys of those whose content
+// changed, or which are new. digest gives the digest of an environment by its
+// number, zero for a new one; it is changed in place.
+func UpdateDigests(before, after *Project, objects []Object, digest func(env *Environment) *Digest) []string {
+	return changedContent(before, after, objects, func(env *Environment, was, is *partContent) {
+		if was != nil {
+			digest(env).remove(was.expand())
+		}
+		if is != nil {
+			digest(env).add(is.expand())
+		}
+	})
+}
+
+// ChangedContent returns the keys of the environments that are new, or whose
+// content the objects changed: those that get their next version.
+func ChangedContent(before, after *Project, objects []Object) []string {
+	return changedContent(before, after, objects, func(*Environment, *partContent, *partContent) {})
+}
+
+// changedContent besides visits each part that changed.
+func changedContent(before, after *Project, objects []Object, visit func(env *Environment, was, is *partContent)) []string {
+	var changed []string
+	then, now := contents{project: before}, contents{project: after}
+	parts := make(map[part]bool)
+	for _, key := range concerned(after, objects) {
+		env, old := after.Environments.Get(key), before.Environments.Get(key)
+		if old != nil && old.ID != env.ID {
+			old = nil // deleted and made again
+		}
+		isChanged := old == nil
+		clear(parts)
+		touchParts(parts, before, after, key, objects)
+		for at := range parts {
+			var was *partContent
+			if old != nil {
+				was = then.part(old, at)
+			}
+			if is := now.part(env, at); !is.same(was) {
+				isChanged = true
+				visit(env, was, is)
+			}
+		}
+		if isChanged {
+			changed = append(changed, key)
+		}
+	}
+	return changed
+}
+
+// concerned are the environments whose content the objects can be part of.
+func concerned(p *Project, objects []Object) []string {
+	var keys []string
+	for _, o := range objects {
+		switch o.Kind {
+		case KindProject, KindEnvironment, KindFeature, KindSegment:
+			return p.Environments.Keys()
+		}
+		if o.Environment != "" && p.Environments.Get(o.Environment) != nil {
+			keys = append(keys, o.Environment)
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(keys)))
+}
+
+// touchParts adds the parts of the environment that the objects can concern.
+func touchParts(parts map[part]bool, before, after *Project, env string, objects []Object) {
+	touch := func(kind ObjectKind, key string) { parts[part{kind, key}] = true }
+	for _, o := range objects {
+		switch {
+		case o.Kind == KindFeature || o.Kind == KindSegment:
+			touch(o.Kind, o.Key)
+		case o.Environment != env:
+		case o.Kind == KindFeatureState || o.Kind == KindVariantsPin:
+			touch(KindFeature, o.Key)
+		case o.Kind == KindSegmentPin:
+			touch(KindSegment, o.Key)
+		case o.Kind == KindIdentity:
+			touch(KindIdentity, o.Key)
+		case o.Kind == KindSegmentOverrides:
+			touch(KindFeature, o.Key)
+			for _, p := range []*Project{before, after} { // segments can come into use or fall out of it
+				if e := p.Environments.Get(env); e != nil {
+					for _, segment := range e.Overrides.Get(o.Key).Order() {
+						touch(KindSegment, segment)
+					}
+				}
+			}
+		}
+	}
+}
+
+// IdentityValue is the value that an identity override serves: that of the
+// variant it names, or else its own.
+func (e *Environment) IdentityValue(f *Feature, o IdentityOverride) evaluation.Value {
+	for _, v := range e.VariantsIn(f) {
+		if v.Key == o.Variant {
+			return v.Value
+		}
+	}
+	return o.Value
+}

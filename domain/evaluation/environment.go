@@ -1,0 +1,328 @@
+package evaluation
+
+import "sync"
+
+// Trait is one attribute of an identity.
+type Trait struct {
+	Key   string
+	Value Value // null is as good as no trait
+}
+
+// Identity is who asks.
+type Identity struct {
+	Identifier string
+	Key        string     // what splits hash; "" means <environment key>_<identifier>
+	Traits     []Trait    // of two with the same key the last counts
+	Overrides  []*Outcome // the identity's own overrides, of Flag.IdentityOutcome; they win over everything
+}
+
+// Environment is a set of flags with the segments that decide them. It is immutable.
+type Environment struct {
+	Key  string
+	Name string
+
+	flags     []*Flag
+	flagIndex map[string]int32
+	overrides []int32 // for each flag in turn, the places in segments of its overrides' segments
+	firstOver []int32 // where a flag's begin
+
+	segments  []*CompiledSegment // the listed ones, then those that only an override knows
+	listed    int
+	slots     []int32 // for each segment in turn, the places in properties of its properties
+	firstSlot []int32 // where a segment's begin
+
+	properties []lookup
+	traitIndex map[string]int32 // the names of all traits that a property can be
+}
+
+// lookup is a property with the places that the traits it can be have in an evaluator.
+type lookup struct {
+	property
+	literal, named int32
+}
+
+// NewEnvironment assembles compiled parts; the order of flags and segments is that of the answers. It is cheap, so that
+// after a change to one flag all other parts are used again.
+func NewEnvironment(key, name string, flags []*Flag, segments []*CompiledSegment) *Environment {
+	e := &Environment{
+		Key: key, Name: name,
+		flags:     flags,
+		flagIndex: make(map[string]int32, len(flags)),
+		firstOver: make([]int32, len(flags)),
+		segments:  segments[:len(segments):len(segments)],
+		listed:    len(segments),
+	}
+	segmentIndex := make(map[*CompiledSegment]int32, len(segments))
+	for i, s := range segments {
+		segmentIndex[s] = int32(i)
+	}
+	for i, f := range flags {
+		e.flagIndex[f.Name] = int32(i)
+		e.firstOver[i] = int32(len(e.overrides))
+		for j := range f.overrides {
+			s := f.overrides[j].segment
+			index, ok := segmentIndex[s]
+			if !ok {
+				index = int32(len(e.segments))
+				segmentIndex[s] = index
+				e.segments = append(e.segments, s)
+			}
+			e.overrides = append(e.overrides, index)
+		}
+	}
+	e.placeProperties()
+	return e
+}
+
+// placeProperties gives every property of the segments a slot, so that each is looked up at most once in an evaluation.
+func (e *Environment) placeProperties() {
+	e.traitIndex = make(map[string]int32)
+	traitOf := func(name string) int32 {
+		i, ok := e.traitIndex[name]
+		if !ok {
+			i = int32(len(e.traitIndex))
+			e.traitIndex[name] = i
+		}
+		return i
+	}
+	slotOf := make(map[property]int32)
+	e.firstSlot = make([]int32, len(e.segments))
+	for i, s := range e.segments {
+		e.firstSlot[i] = int32(len(e.slots))
+		for _, p := range s.properties {
+			slot, ok := slotOf[p]
+			if !ok {
+				slot = int32(len(e.properties))
+				slotOf[p] = slot
+				e.properties = append(e.properties, lookup{property: p, literal: traitOf(p.name), named: traitOf(p.trait)})
+			}
+			e.slots = append(e.slots, slot)
+		}
+	}
+}
+
+// Flags returns the flags in their order. The slice must not be changed.
+func (e *Environment) Flags() []*Flag { return e.flags }
+
+// Flag returns the flag of that name, nil when there is none.
+func (e *Environment) Flag(name string) *Flag {
+	if i, ok := e.flagIndex[name]; ok {
+		return e.flags[i]
+	}
+	return nil
+}
+
+// Evaluate appends the outcome of every flag, in flag order, to dst. A nil identity asks for the environment's own
+// answers: no segments, no splits.
+func (e *Environment) Evaluate(dst []*Outcome, id *Identity) []*Outcome {
+	if id == nil {
+		for _, f := range e.flags {
+			dst = append(dst, f.state.plain)
+		}
+		return dst
+	}
+	ev := e.begin(id)
+	defer ev.end()
+	first := len(dst)
+	for i := range e.flags {
+		dst = append(dst, ev.state(i).pick(ev))
+	}
+	for _, o := range id.Overrides {
+		if i, ok := e.place(o.Flag); ok {
+			dst[first+i] = o
+		}
+	}
+	return dst
+}
+
+// EvaluateFlag answers one of the environment's flags; nil when f is none of them.
+func (e *Environment) EvaluateFlag(f *Flag, id *Identity) *Outcome {
+	i, ok := e.place(f)
+	if !ok {
+		return nil
+	}
+	if id == nil {
+		return e.flags[i].state.plain
+	}
+	if o := id.override(f); o != nil {
+		return o
+	}
+	ev := e.begin(id)
+	defer ev.end()
+	return ev.state(i).pick(ev)
+}
+
+// Segments returns those of the environment's segments that the identity is in, in their order; none for nil.
+func (e *Environment) Segments(id *Identity) []*CompiledSegment {
+	if id == nil {
+		return nil
+	}
+	ev := e.begin(id)
+	defer ev.end()
+	var in []*CompiledSegment
+	for i, s := range e.segments[:e.listed] {
+		if ev.inSegment(int32(i)) {
+			in = append(in, s)
+		}
+	}
+	return in
+}
+
+// place finds the flag of the same feature, which may have been compiled again since f was.
+func (e *Environment) place(f *Flag) (int, bool) {
+	i, ok := e.flagIndex[f.Name]
+	return int(i), ok && e.flags[i].ID == f.ID
+}
+
+// override is the identity's own answer for the flag, nil when it has none. Of two the last counts, as in Evaluate.
+func (id *Identity) override(f *Flag) *Outcome {
+	for i := len(id.Overrides) - 1; i >= 0; i-- {
+		if o := id.Overrides[i]; o.Flag.Name == f.Name && o.Flag.ID == f.ID {
+			return o
+		}
+	}
+	return nil
+}
+
+// evaluator is one identity being evaluated, with what is known of it so far. Evaluators are used again, for their
+// memory.
+type evaluator struct {
+	env *Environment
+	id  *Identity
+	key []byte // the identity key
+
+	traits   []int32   // for each of env.traitIndex the place of the trait in id.Traits, counted from 1
+	operands []operand // for each of env.properties
+	segments []verdict // for each of env.segments
+
+	text, hash []byte // scratch space
+}
+
+// operand is the value of a property, with what has been worked out of it.
+type operand struct {
+	Value
+	looked  bool // whether the value has been looked up
+	scanned bool // whether version is that of the text
+	version version
+}
+
+// verdict says whether an identity is in a segment.
+type verdict uint8
+
+const (
+	unknown verdict = iota
+	inside
+	outside
+)
+
+var evaluators = sync.Pool{New: func() any { return new(evaluator) }}
+
+func (e *Environment) begin(id *Identity) *evaluator {
+	ev := evaluators.Get().(*evaluator)
+	ev.env, ev.id = e, id
+	if id.Key != "" {
+		ev.key = append(ev.key[:0], id.Key...)
+	} else {
+		ev.key = append(append(append(ev.key[:0], e.Key...), '_'), id.Identifier...)
+	}
+	ev.traits = zeroed(ev.traits, len(e.traitIndex))
+	ev.operands = zeroed(ev.operands, len(e.properties))
+	ev.segments = zeroed(ev.segments, len(e.segments))
+	for i, t := range id.Traits {
+		if place, ok := e.traitIndex[t.Key]; ok {
+			ev.traits[place] = int32(i + 1)
+		}
+	}
+	return ev
+}
+
+// end gives the evaluator back. It keeps nothing of the identity alive.
+func (ev *evaluator) end() {
+	ev.env, ev.id = nil, nil
+	clear(ev.operands)
+	evaluators.Put(ev)
+}
+
+// zeroed returns n zero values, in the memory of s when that is large enough.
+func zeroed[T any](s []T, n int) []T {
+	if cap(s) < n {
+		return make([]T, n)
+	}
+	s = s[:n]
+	clear(s)
+	return s
+}
+
+// state is the state of flag i that applies: of the first override whose segment the identity is in, else the
+// environment's.
+func (ev *evaluator) state(i int) *compiledState {
+	f := ev.env.flags[i]
+	segments := ev.env.overrides[ev.env.firstOver[i]:]
+	for j := range f.overrides {
+		if ev.inSegment(segments[j]) {
+			return &f.overrides[j]
+		}
+	}
+	return &f.state
+}
+
+// inSegment reports whether the identity is in segment i. It finds out once.
+func (ev *evaluator) inSegment(i int32) bool {
+	if ev.segments[i] == unknown {
+		ev.segments[i] = outside
+		if ev.env.segments[i].holds(ev, ev.env.slots[ev.env.firstSlot[i]:]) {
+			ev.segments[i] = inside
+		}
+	}
+	return ev.segments[i] == inside
+}
+
+// operand is what the property in a slot is for the identity; null when it is nothing. It is looked up once.
+func (ev *evaluator) operand(slot int32) *operand {
+	x := &ev.operands[slot]
+	if !x.looked {
+		x.Value, x.looked = ev.lookUp(&ev.env.properties[slot]), true
+	}
+	return x
+}
+
+func (ev *evaluator) lookUp(p *lookup) Value {
+	switch p.source {
+	case fromNothing:
+		return Value{}
+	case fromSplitKey:
+		return String(ev.identityKey())
+	}
+	if v := ev.trait(p.literal); v.kind != KindNull {
+		return coerce(v)
+	}
+	switch p.source {
+	case fromNamedTrait:
+		return coerce(ev.trait(p.named))
+	case fromIdentifier:
+		return coerce(String(ev.id.Identifier))
+	case fromIdentityKey:
+		return coerce(String(ev.identityKey()))
+	case fromEnvironmentKey:
+		return coerce(String(ev.env.Key))
+	case fromEnvironmentName:
+		return coerce(String(ev.env.Name))
+	default:
+		return Value{}
+	}
+}
+
+// identityKey is ev.key as a text, for the conditions that look at it.
+func (ev *evaluator) identityKey() string {
+	if ev.id.Key != "" {
+		return ev.id.Key
+	}
+	return string(ev.key)
+}
+
+func (ev *evaluator) trait(place int32) Value {
+	if i := ev.traits[place]; i > 0 {
+		return ev.id.Traits[i-1].Value
+	}
+	return Value{}
+}

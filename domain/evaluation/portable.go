@@ -1,0 +1,104 @@
+package evaluation
+
+import (
+	"regexp/syntax"
+	"strings"
+	"unicode/utf8"
+)
+
+func (v *validator) checkRegex(c Condition) {
+	parsed, err := syntax.Parse(c.Value, syntax.Perl)
+	if err == nil {
+		_, err = compileRegex(c.Value)
+	}
+	if err != nil {
+		v.refuse("regular expression %s: %v", shown(c.Value), err)(
+			"write it in what Python, JavaScript and RE2 have in common: no look-around, no back-references, at most 1000 repetitions")
+		return
+	}
+	if construct, fix := foreignRegex(c.Value); construct != "" {
+		v.diverges("regular expression %s: engines do not agree on %s", shown(c.Value), construct)("%s", fix)
+		return
+	}
+	if !anchored(parsed) {
+		v.diverges("regular expression %s: the server looks for it at the beginning of the text, other engines anywhere", shown(c.Value))(
+			"begin every alternative with ^, as in ^(?:%s), or with ^.* to find it anywhere", c.Value)
+	}
+}
+
+// anchored reports whether an expression can only match at the beginning of the text.
+func anchored(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpBeginText:
+		return true
+	case syntax.OpConcat, syntax.OpCapture, syntax.OpPlus:
+		return anchored(re.Sub[0])
+	case syntax.OpRepeat:
+		return re.Min > 0 && anchored(re.Sub[0])
+	case syntax.OpAlternate:
+		for _, sub := range re.Sub {
+			if !anchored(sub) {
+				return false
+			}
+		}
+		return true
+	default:
+		return false
+	}
+}
+
+// foreignRegex finds the first construct that one of Python, JavaScript and RE2 does not have, or reads differently from
+// the others, in an expression that RE2 compiles. SDKs run it as they find it, without the server's translation.
+func foreignRegex(pattern string) (construct, fix string) {
+	var before, beforeThat regexToken
+	for t := range regexTokens(pattern) {
+		switch {
+		case t.text[0] == '\\' && !portableEscape(t.text[1], t.inClass):
+			return "the escape " + t.text, `spell it out; \d \w \s \b \t \n \r \f \v \x41 and escaped punctuation are common to all`
+		case before.text == `\x` && t.text[0] == '{':
+			return `the escape \x{`, `write \x41 with two digits, or the character itself`
+		case strings.HasPrefix(t.text, "(?") && t.text != "(?:":
+			return "the group " + t.text, "use ( or (?: and write both cases, [Aa], instead of (?i)"
+		case t.text == "[]" || t.text == "[^]":
+			return "a class that begins with ]", `write \] in it`
+		case t.inClass && t.text == ":" && before.inClass && before.text == "[":
+			return "[: in a class", `write \[ for a bracket, and a-z instead of a named class`
+		case t.inClass && t.text != "]" && before.inClass && before.text == "-" && isShorthandClass(beforeThat):
+			return "a range that begins with " + beforeThat.text, `write \- for a hyphen`
+		case t.inClass && isAstral(t.text):
+			return "a class with " + t.text + ", which JavaScript takes for two characters", "use an alternative: (?:" + t.text + "|...)"
+		case t.inClass || !isRepetition(t.text):
+		case strings.HasPrefix(t.text, "{,"):
+			return "the repetition " + t.text, "write {0" + t.text[1:]
+		case before.text == "^" || before.text == "$" || before.text == `\b` || before.text == `\B`:
+			return "a repetition of " + before.text, "repeat something that has a length"
+		case isAstral(before.text):
+			return "a repetition of " + before.text + ", which JavaScript takes for two characters", "put it into a group: (?:" + before.text + ")" + t.text
+		}
+		before, beforeThat = t, before
+	}
+	return "", ""
+}
+
+// portableEscape reports whether a backslash before c means the same to all.
+func portableEscape(c byte, inClass bool) bool {
+	switch {
+	case 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z':
+		return strings.IndexByte("dDwWsStnrfvx", c) >= 0 || !inClass && (c == 'b' || c == 'B')
+	default:
+		return c < utf8.RuneSelf && (c < '0' || c > '9')
+	}
+}
+
+func isShorthandClass(t regexToken) bool {
+	return t.inClass && len(t.text) == 2 && t.text[0] == '\\' && strings.IndexByte("dDwWsS", t.text[1]) >= 0
+}
+
+func isRepetition(token string) bool {
+	return token == "*" || token == "+" || token == "?" || token[0] == '{' && len(token) > 1
+}
+
+func isAstral(token string) bool {
+	r, _ := utf8.DecodeRuneInString(token)
+	return r > 0xffff
+}

@@ -1,0 +1,293 @@
+package evaluation_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"flagledger/domain/evaluation"
+)
+
+func on(property string, op evaluation.Operator, value string) evaluation.Condition {
+	return evaluation.Condition{ID: "c1", Property: property, Operator: op, Value: value}
+}
+
+func issuesOf(c evaluation.Condition) []evaluation.Issue {
+	return evaluation.ValidateRules([]evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{c}}}, evaluation.Limits{})
+}
+
+// Conditions that work everywhere, and those that are refused: because they cannot work, or because engines disagree.
+func TestValidateConditions(t *testing.T) {
+	const (
+		saved    = ""
+		refused  = "refused"
+		diverges = "diverges"
+	)
+	tests := []struct {
+		condition evaluation.Condition
+		want      string
+		says      string // in the detail
+		fix       string // in the fix
+	}{
+		{on("country", evaluation.Equal, "US"), saved, "", ""},
+		{on("country", evaluation.NotEqual, "US"), saved, "", ""},
+		{on("country", evaluation.Equal, ""), saved, "", ""},
+		{on("age", evaluation.GreaterThan, "18"), saved, "", ""},
+		{on("age", evaluation.GreaterThanInclusive, "-18"), saved, "", ""},
+		{on("phone", evaluation.Equal, "+4915112345"), saved, "", ""},
+		{on("code", evaluation.Equal, "007"), saved, "", ""},
+		{on("month", evaluation.Equal, "2024_01"), saved, "", ""},
+		{on("day", evaluation.LessThan, "2024-01-31"), saved, "", ""},
+		{on("rating", evaluation.LessThan, "4.5"), saved, "", ""},
+		{on("word", evaluation.Equal, "nan"), saved, "", ""},
+		{on("word", evaluation.Equal, "Infinity"), saved, "", ""},
+		{on("paid", evaluation.Equal, "true"), saved, "", ""},
+		{on("n", evaluation.Equal, "1.0"), diverges, "whole number 1 ", "write 1;"},
+		{on("n", evaluation.NotEqual, "2.00"), diverges, "whole number 2 ", "write 2;"},
+		{on("n", evaluation.GreaterThan, "1e3"), diverges, "whole number 1000 ", "write 1000;"},
+		{on("n", evaluation.Equal, "5."), diverges, "whole number 5 ", "write 5;"},
+		{on("n", evaluation.Equal, " 5"), diverges, "blanks", "write 5"},
+		{on("n", evaluation.LessThan, "4.5\n"), diverges, "blanks", "write 4.5"},
+
+		{on("v", evaluation.Equal, "1.2.3:semver"), saved, "", ""},
+		{on("v", evaluation.LessThan, "1.2.3-rc.1+build.5:semver"), saved, "", ""},
+		{on("v", evaluation.Equal, "v1.2.3:semver"), refused, `"v1.2.3"`, "1.2.0:semver"},
+		{on("v", evaluation.Equal, "1.2:semver"), refused, `"1.2"`, "1.2.0:semver"},
+		{on("v", evaluation.Equal, "1.02.3:semver"), refused, "1.02.3", ""},
+		{on("v", evaluation.Equal, "1.2.3-:semver"), refused, "1.2.3-", ""},
+		{on("v", evaluation.Equal, ":semver"), refused, "", ""},
+		{on("v", evaluation.GreaterThan, "abc:semver"), refused, "abc", ""},
+		{on("v", evaluation.Equal, "1.2.9007199254740992:semver"), diverges, "JavaScript", ""},
+
+		{on("mail", evaluation.Contains, "@example.com"), saved, "", ""},
+		{on("mail", evaluation.NotContains, "@example.com"), saved, "", ""},
+		{on("path", evaluation.Contains, "-"), saved, "", ""},
+		{on("path", evaluation.Contains, "1.2.3"), saved, "", ""},
+		{on("id", evaluation.Contains, "2"), diverges, "reads like a number", "REGEX ^.*2"},
+		{on("id", evaluation.Contains, "-2.5"), diverges, "reads like a number", `REGEX ^.*-2\.5`},
+		{on("id", evaluation.NotContains, "9"), diverges, "reads like a number", "NONE rule of REGEX ^.*9"},
+		{on("id", evaluation.Contains, ""), refused, "empty", ""},
+		{on("id", evaluation.NotContains, ""), refused, "empty", ""},
+
+		{on("mail", evaluation.Regex, "^.+@example[.]com$"), saved, "", ""},
+		{on("mail", evaluation.Regex, `^(\w+|[A-Z\d_-]{2,3})\b`), saved, "", ""},
+		{on("mail", evaluation.Regex, "^a|^b"), saved, "", ""},
+		{on("mail", evaluation.Regex, "(?:^a|(^b))+c"), saved, "", ""},
+		{on("mail", evaluation.Regex, `^a{2,}b{3}c*?d+?e??f{g}h{`), saved, "", ""},
+		{on("mail", evaluation.Regex, `^[^]a]?`), diverges, "begins with ]", `\]`},
+		{on("mail", evaluation.Regex, `^\x41\t\.\-\/`), saved, "", ""},
+		{on("mail", evaluation.Regex, `^(😀|日本)[日本]*`), saved, "", ""},
+		{on("mail", evaluation.Regex, `^[a[]`), saved, "", ""},
+		{on("mail", evaluation.Regex, "b"), diverges, "at the beginning", "^(?:b)"},
+		{on("mail", evaluation.Regex, "^a|b"), diverges, "at the beginning", ""},
+		{on("mail", evaluation.Regex, "(^a)?b"), diverges, "at the beginning", ""},
+		{on("mail", evaluation.Regex, "(^a){0,2}b"), diverges, "at the beginning", ""},
+		{on("mail", evaluation.Regex, ".*^"), diverges, "at the beginning", ""},
+		{on("mail", evaluation.Regex, ""), diverges, "at the beginning", ""},
+		{on("mail", evaluation.Regex, "^["), refused, "missing closing ]", ""},
+		{on("mail", evaluation.Regex, "^(?=a)"), refused, "(?=", ""},
+		{on("mail", evaluation.Regex, `^(a)\1`), refused, `\1`, ""},
+		{on("mail", evaluation.Regex, `^a{1001}`), refused, "repeat", ""},
+		{on("mail", evaluation.Regex, `^a\Z`), refused, `\Z`, ""},
+		{on("mail", evaluation.Regex, `\Aa`), diverges, `\A`, ""},
+		{on("mail", evaluation.Regex, `^\pL`), diverges, `\p`, ""},
+		{on("mail", evaluation.Regex, `^\x{41}`), diverges, `\x{`, ""},
+		{on("mail", evaluation.Regex, `^[\x{41}]`), diverges, `\x{`, ""},
+		{on("mail", evaluation.Regex, `^\Qa\E`), diverges, `\Q`, ""},
+		{on("mail", evaluation.Regex, `^\012`), diverges, `\0`, ""},
+		{on("mail", evaluation.Regex, "(?i)^a"), diverges, "(?i", "[Aa]"},
+		{on("mail", evaluation.Regex, "^(?P<x>a)"), diverges, "(?P<", ""},
+		{on("mail", evaluation.Regex, "^[[:alpha:]]"), diverges, "[:", ""},
+		{on("mail", evaluation.Regex, `^[\w-z]`), diverges, `\w`, `\-`},
+		{on("mail", evaluation.Regex, "^a{,3}"), diverges, "{,3}", "{0,3}"},
+		{on("mail", evaluation.Regex, "^*a"), diverges, "repetition of ^", ""},
+		{on("mail", evaluation.Regex, `^a\b+`), diverges, `repetition of \b`, ""},
+		{on("mail", evaluation.Regex, "^😀+"), diverges, "two characters", "(?:😀)+"},
+		{on("mail", evaluation.Regex, "^[😀]"), diverges, "two characters", ""},
+
+		{on("id", evaluation.Modulo, "4|0"), saved, "", ""},
+		{on("id", evaluation.Modulo, "4|3"), saved, "", ""},
+		{on("id", evaluation.Modulo, "1.5|0.5"), saved, "", ""},
+		{on("id", evaluation.Modulo, "0|0"), refused, "divides by zero", "4|0"},
+		{on("id", evaluation.Modulo, "0.0|0"), refused, "divides by zero", ""},
+		{on("id", evaluation.Modulo, "4"), refused, "divisor|remainder", ""},
+		{on("id", evaluation.Modulo, ""), refused, "divisor|remainder", ""},
+		{on("id", evaluation.Modulo, "4|x"), refused, "divisor|remainder", ""},
+		{on("id", evaluation.Modulo, "4|0|0"), refused, "divisor|remainder", ""},
+		{on("id", evaluation.Modulo, "inf|0"), refused, "divisor|remainder", ""},
+		{on("id", evaluation.Modulo, "4|4"), refused, "can never hold", "below 4"},
+		{on("id", evaluation.Modulo, "4|-1"), refused, "can never hold", ""},
+		{on("id", evaluation.Modulo, "-4|-1"), diverges, "negative divisor", "positive"},
+
+		{on("", evaluation.PercentageSplit, "50"), saved, "", ""},
+		{on("", evaluation.PercentageSplit, "0"), saved, "", ""},
+		{on("", evaluation.PercentageSplit, "0.5"), saved, "", ""},
+		{on("$.identity.key", evaluation.PercentageSplit, "100"), saved, "", ""},
+		{on("$.identity.identifier", evaluation.PercentageSplit, "100"), saved, "", ""},
+		{on("$.identity.traits.x", evaluation.PercentageSplit, "100"), saved, "", ""},
+		{on("$.identity.traits['user-id']", evaluation.PercentageSplit, "100"), saved, "", ""},
+		{on("x", evaluation.PercentageSplit, "100"), diverges, "Node", "write $.identity.traits.x"},
+		{on("user-id", evaluation.PercentageSplit, "100"), diverges, "Node", "write $.identity.traits['user-id']"},
+		{on("a,b", evaluation.PercentageSplit, "100"), diverges, "Node", "letters, digits and underscores"},
+		{on("$.identity.traits['a,b']", evaluation.PercentageSplit, "100"), diverges, "alike", "letters, digits and underscores"},
+		{on("", evaluation.PercentageSplit, "101"), refused, `"101"`, "0 to 100"},
+		{on("", evaluation.PercentageSplit, "-1"), refused, `"-1"`, ""},
+		{on("", evaluation.PercentageSplit, "x"), refused, `"x"`, ""},
+		{on("", evaluation.PercentageSplit, ""), refused, `""`, ""},
+		{on("", evaluation.PercentageSplit, "nan"), refused, "nan", ""},
+		{on("", evaluation.PercentageSplit, "50%"), refused, "50%", ""},
+		{on("", evaluation.PercentageSplit, "5e1"), refused, "5e1", ""},
+
+		{on("id", evaluation.In, "US,CA"), saved, "", ""},
+		{on("id", evaluation.In, `["US","CA,1"]`), saved, "", ""},
+		{on("id", evaluation.In, "1,2,-3,12345678901234567890"), saved, "", ""},
+		{on("id", evaluation.In, "True,v1.0,1.2.3, 0"), saved, "", ""},
+		{on("id", evaluation.In, "007,008"), diverges, `"007"`, "write 7"},
+		{on("id", evaluation.In, "1,00012345678901234567890"), diverges, "leading zeros", "write 12345678901234567890"},
+		{on("id", evaluation.In, "0,1"), diverges, `"0"`, "EQUAL 0"},
+		{on("id", evaluation.In, "true"), diverges, "booleans", "EQUAL true"},
+		{on("id", evaluation.In, "a,1.5"), diverges, "fraction", `REGEX ^1\.5$`},
+		{on("id", evaluation.In, "a,1.50"), diverges, "fraction", "v1.50"},
+		{on("id", evaluation.In, "a,"), diverges, `""`, "remove it"},
+		{on("id", evaluation.In, ""), diverges, `""`, ""},
+		{on("id", evaluation.In, "[1,2]"), diverges, "1, which is no string", `["1","2"]`},
+		{on("id", evaluation.In, "[null]"), diverges, "no string", ""},
+		{on("id", evaluation.In, `["007"]`), diverges, `"007"`, ""},
+		{on("id", evaluation.In, "[a,b]"), refused, "JSON array", `["a","b"]`},
+		{on("id", evaluation.In, ` ["a"]`), refused, "JSON array", ""},
+
+		{on("x", evaluation.IsSet, ""), saved, "", ""},
+		{on("x", evaluation.IsNotSet, "whatever"), saved, "", ""},
+		{on("", evaluation.IsSet, ""), refused, "blank", "$.identity.identifier"},
+		{on("", evaluation.Equal, "x"), refused, "blank", ""},
+
+		{on("$.identity.identifier", evaluation.Equal, "ada"), saved, "", ""},
+		{on("$.environment.name", evaluation.Equal, "Production"), saved, "", ""},
+		{on("$.environment.key", evaluation.Equal, "x"), saved, "", ""},
+		{on("$.identity.traits.tamaño", evaluation.Equal, "x"), saved, "", ""},
+		{on("$.identity.traits['plan']", evaluation.Equal, "x"), saved, "", ""},
+		{on("$.identity.traits['[$the.size$]']", evaluation.Equal, "x"), saved, "", ""},
+		{on(`$.identity.traits["plan"]`, evaluation.Equal, "x"), diverges, "alike", "write $.identity.traits.plan"},
+		{on(`$.identity.traits['\u0041 b']`, evaluation.Equal, "x"), diverges, "alike", "write $.identity.traits['A b']"},
+		{on(`$.identity.traits['it\'s']`, evaluation.Equal, "x"), diverges, "alike", "letters, digits"},
+		{on("$.identity['identifier']", evaluation.Equal, "x"), diverges, "alike", "write $.identity.identifier"},
+		{on("$.identity.traits.user-id", evaluation.Equal, "x"), diverges, "selects nothing", "write $.identity.traits['user-id']"},
+		{on("$.identity.traits.a.b", evaluation.Equal, "x"), diverges, "selects nothing", "write $.identity.traits['a.b']"},
+		{on("$.identity.trait.plan", evaluation.Equal, "x"), diverges, "selects nothing", "$.identity.traits.<name>"},
+		{on("$..plan", evaluation.Equal, "x"), diverges, "selects nothing", ""},
+		{on("$.identity.traits[*]", evaluation.Equal, "x"), diverges, "selects nothing", ""},
+		{on("plan $", evaluation.Equal, "x"), saved, "", ""},
+
+		{on("x", "LIKE", "y"), refused, `"LIKE"`, "CONTAINS"},
+		{on("x", "", "y"), refused, `""`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprintf("%s_%s_%s", tt.condition.Property, tt.condition.Operator, tt.condition.Value), func(t *testing.T) {
+			issues := issuesOf(tt.condition)
+			switch {
+			case tt.want == saved && len(issues) > 0:
+				t.Fatalf("refused: %+v", issues)
+			case tt.want == saved:
+			case len(issues) != 1:
+				t.Fatalf("%d issues: %+v", len(issues), issues)
+			case issues[0].Diverges != (tt.want == diverges):
+				t.Errorf("diverges: %v: %+v", issues[0].Diverges, issues)
+			case !strings.Contains(issues[0].Detail, tt.says) || !strings.Contains(issues[0].Fix, tt.fix) || issues[0].Fix == "":
+				t.Errorf("want %q, fix %q: %+v", tt.says, tt.fix, issues)
+			case issues[0].Path != "rules[0].conditions[0]" || issues[0].ConditionID != "c1":
+				t.Errorf("place: %+v", issues)
+			}
+		})
+	}
+}
+
+// Every fix that is a condition can itself be saved.
+func TestFixesAreAccepted(t *testing.T) {
+	for _, c := range []evaluation.Condition{
+		on("n", evaluation.Equal, "1"), on("n", evaluation.Regex, `^1\.0$`), on("id", evaluation.Regex, "^.*2"),
+		on("id", evaluation.Regex, `^.*-2\.5`), on("id", evaluation.Regex, `^1\.5$`), on("id", evaluation.In, `["1","2"]`),
+		on("id", evaluation.Equal, "0"), on("id", evaluation.Equal, "true"), on("id", evaluation.GreaterThan, "-1"),
+		on("$.identity.traits['user-id']", evaluation.PercentageSplit, "50"), on("mail", evaluation.Regex, "^(?:a|b)"),
+		on("mail", evaluation.Regex, "^.*(?:a|b)"), on("mail", evaluation.Regex, `^[\]a]`), on("mail", evaluation.Regex, "^(?:😀)+"),
+	} {
+		if issues := issuesOf(c); issues != nil {
+			t.Errorf("%+v: %+v", c, issues)
+		}
+	}
+}
+
+func TestValidateTrees(t *testing.T) {
+	bad := evaluation.Condition{ID: "bad", Property: "x", Operator: evaluation.Modulo, Value: "0|0"}
+	good := evaluation.Condition{Property: "x", Operator: evaluation.IsSet}
+	long := evaluation.Condition{ID: "long", Property: "x", Operator: evaluation.In, Value: strings.Repeat("a,", 20)}
+	tree := []evaluation.Rule{
+		{Type: evaluation.All, Conditions: []evaluation.Condition{good}, Rules: []evaluation.Rule{
+			{Type: evaluation.Any, Conditions: []evaluation.Condition{good, bad}},
+			{Type: "SOME", Rules: []evaluation.Rule{{Type: evaluation.None, Conditions: []evaluation.Condition{bad}}}},
+		}},
+		{Conditions: []evaluation.Condition{long}},
+	}
+	var got []string
+	for _, i := range evaluation.ValidateRules(tree, evaluation.Limits{Conditions: 4, Depth: 2, ValueBytes: 30}) {
+		got = append(got, fmt.Sprintf("%s %s: %s", i.Path, i.ConditionID, i.Detail))
+	}
+	want := []string{
+		`rules[0].rules[0].conditions[1] bad: "0|0" divides by zero`,
+		`rules[0].rules[1] : unknown rule type "SOME"`,
+		`rules[0].rules[1].rules[0] : rules nested 3 deep, at most 2 are allowed (limit: depth of rules)`,
+		`rules[1] : unknown rule type ""`,
+		`rules[1].conditions[0] long: value of 40 bytes, at most 30 are allowed (limit: bytes a condition value)`,
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+
+	many := []evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{good, good, good}}}
+	issues := evaluation.ValidateRules(many, evaluation.Limits{Conditions: 2})
+	if len(issues) != 1 || issues[0].Path != "rules" || !strings.Contains(issues[0].Detail, "3 conditions, at most 2") {
+		t.Errorf("too many conditions: %+v", issues)
+	}
+	if evaluation.ValidateRules(many, evaluation.Limits{Conditions: 3, Depth: 1, ValueBytes: 1}) != nil || evaluation.ValidateRules(nil, evaluation.Limits{}) != nil {
+		t.Error("rules within the limits are refused")
+	}
+	// A long list is not reported element by element.
+	zeros := evaluation.Condition{Property: "x", Operator: evaluation.In, Value: strings.Repeat("007,", 1000) + "0"}
+	if issues := issuesOf(zeros); len(issues) != 2 {
+		t.Errorf("%d issues for one list", len(issues))
+	}
+}
+
+func TestAdvise(t *testing.T) {
+	for _, tt := range []struct {
+		condition evaluation.Condition
+		says, fix string // "" for nothing to say
+	}{
+		{on("country", evaluation.NotEqual, "US"), "whole number", "NONE rule of EQUAL"},
+		{on("n", evaluation.NotEqual, "1.5"), "whole number", "NONE"},
+		{on("n", evaluation.NotEqual, "5"), "", ""},
+		{on("v", evaluation.NotEqual, "1.2.3:semver"), "not a version", "NONE"},
+		{on("v", evaluation.GreaterThan, "1.2.3:semver"), "", ""},
+		{on("n", evaluation.GreaterThan, "4.5"), "whole number", "GREATER_THAN_INCLUSIVE 5 "},
+		{on("n", evaluation.GreaterThanInclusive, "-4.5"), "whole number", "GREATER_THAN_INCLUSIVE -4 "},
+		{on("n", evaluation.LessThan, "4.5"), "whole number", "LESS_THAN_INCLUSIVE 4 "},
+		{on("n", evaluation.LessThan, "4"), "", ""},
+		{on("n", evaluation.LessThan, "four"), "", ""},
+		{on("n", evaluation.Equal, "4.5"), "", ""},
+		{on("mail", evaluation.NotContains, "@"), "reads like a number", "NONE rule of CONTAINS"},
+		{on("id", evaluation.Modulo, "4|3"), "negative numbers", "GREATER_THAN -1"},
+		{on("id", evaluation.Modulo, "4|0"), "", ""},
+		{on("", evaluation.PercentageSplit, "10"), "", ""},
+		{on("$.identity.key", evaluation.PercentageSplit, "10"), "", ""},
+		{on("$.identity.traits.x", evaluation.PercentageSplit, "10"), "no value", "IS_SET"},
+	} {
+		issues := evaluation.Advise([]evaluation.Rule{{Type: evaluation.Any, Rules: []evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{tt.condition}}}}})
+		switch {
+		case tt.says == "" && issues == nil:
+		case tt.says == "" || len(issues) != 1:
+			t.Errorf("%+v: %+v", tt.condition, issues)
+		case !strings.Contains(issues[0].Detail, tt.says) || !strings.Contains(issues[0].Fix, tt.fix) || !issues[0].Diverges ||
+			issues[0].Path != "rules[0].rules[0].conditions[0]":
+			t.Errorf("%+v: %+v", tt.condition, issues)
+		}
+	}
+}

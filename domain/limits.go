@@ -1,0 +1,66 @@
+package domain
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"flagledger/domain/evaluation"
+)
+
+// Limits bounds what an installation accepts. All are checked where changes are
+// decided, so that no way in is without them.
+type Limits struct {
+	Features         int // of a project
+	Segments         int // of a project
+	Environments     int // of a project
+	Conditions       int // of a segment, in all its rules
+	RuleDepth        int // of a segment
+	ConditionBytes   int // of a condition's value
+	ValueLength      int // characters of a feature's value
+	IdentifierLength int // characters
+	TraitKeyLength   int // characters
+	TraitLength      int // characters of a trait's string value
+	Traits           int // of an identity
+	Variants         int // of a feature
+	TextLength       int // characters of names, descriptions, reasons
+}
+
+// DefaultLimits are those of an installation that sets none.
+func DefaultLimits() Limits {
+	return Limits{
+		Features: 10_000, Segments: 5_000, Environments: 100,
+		Conditions: 100, RuleDepth: 5, ConditionBytes: 1 << 20,
+		ValueLength: 20_000, IdentifierLength: 2_000, TraitKeyLength: 200, TraitLength: 2_000, Traits: 200,
+		Variants: 100, TextLength: 2_000,
+	}
+}
+
+// CheckText refuses a text that is too long or holds control characters.
+func (l Limits) CheckText(field, text string) error {
+	if n := utf8.RuneCountInString(text); n > l.TextLength {
+		return RefuseField(LimitReached, field, "%s has %d characters; the limit is %d", field, n, l.TextLength)
+	}
+	if !utf8.ValidString(text) {
+		return RefuseField(Malformed, field, "%s is not valid UTF-8", field)
+	}
+	if i := strings.IndexFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }); i >= 0 {
+		return RefuseField(Malformed, field, "%s has a control character at byte %d", field, i)
+	}
+	return nil
+}
+
+// CheckKey refuses what cannot be a key: of features, segments, environments
+// and projects alike, since all of them stand in paths and in SDK answers.
+func CheckKey(field, key string) error {
+	if evaluation.IsObjectMember(key) {
+		return RefuseField(Invalid, field, "%q is a member of every object of JavaScript, which SDKs on it would take for the feature; choose another key", key)
+	}
+	if keyForm.MatchString(key) && strings.Trim(key, ".") != "" {
+		return nil
+	}
+	return RefuseField(Invalid, field, "%q cannot be a key; a key is 1 to 150 of the characters A-Z a-z 0-9 _ . - and not only dots", key)
+}
+
+var keyForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,150}$`)

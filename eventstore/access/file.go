@@ -1,0 +1,268 @@
+package access
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// layout is the number of the layout of the file. It changes with what is below.
+const layout = 1
+
+// The buckets of the file. Numbers are big endian, and ids the 16 bytes of a
+// UUID, so that keys sort by time.
+var (
+	bucketMeta    = []byte("meta")    // layout; position in the stream; when the stream was created
+	bucketRecords = []byte("records") // id -> record, as JSON
+	bucketIndex   = []byte("index")   // term, id -> nothing
+
+	metaLayout   = []byte("layout")
+	metaPosition = []byte("position")
+	metaCreated  = []byte("created")
+)
+
+func bigEndian(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// term is what records can be found by: a hash, to be short whatever the parts.
+// That two have the same does no harm, since records are looked at again.
+func term(parts ...string) []byte {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return sum[:8]
+}
+
+// terms are those of a record.
+func (r Record) terms() [][]byte {
+	all := [][]byte{term("project", r.Project), term("actor", r.Actor.ID)}
+	for _, o := range r.Objects {
+		all = append(all, term("object", r.Project, o))
+	}
+	return all
+}
+
+// openFile opens the file. One that cannot be used is put aside: all that is in
+// it comes again from the stream.
+func openFile(path string, log *slog.Logger) (*bbolt.DB, error) {
+	db, err := tryFile(path)
+	if err == nil || errors.Is(err, bolterrors.ErrTimeout) || errors.Is(err, os.ErrPermission) {
+		return db, err
+	}
+	log.Warn("the file of accesses cannot be used, and is made again from the stream", "path", path, "error", err)
+	if aside := os.Rename(path, path+".damaged"); aside != nil {
+		return nil, errors.Join(err, fmt.Errorf("put file of accesses aside: %w", aside))
+	}
+	return tryFile(path)
+}
+
+func tryFile(path string) (*bbolt.DB, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return nil, fmt.Errorf("open file of accesses %s: %w", path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+		if err != nil {
+			return err
+		}
+		if found := meta.Get(metaLayout); found != nil && !bytes.Equal(found, bigEndian(layout)) {
+			return fmt.Errorf("layout %x, want %x", found, layout)
+		}
+		for _, name := range [][]byte{bucketRecords, bucketIndex} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return meta.Put(metaLayout, bigEndian(layout))
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare file of accesses %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+func (s *Store) loadPosition() error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		if raw := tx.Bucket(bucketMeta).Get(metaPosition); raw != nil {
+			s.position.Store(binary.BigEndian.Uint64(raw))
+		}
+		return nil
+	})
+}
+
+// beginOn makes the position one of this stream: where it is another one than
+// before, or a shorter one, everything is read again, which does no harm.
+func (s *Store) beginOn(info *jetstream.StreamInfo) error {
+	created := bigEndian(uint64(info.Created.UnixNano()))
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if bytes.Equal(meta.Get(metaCreated), created) && s.Position() <= info.State.LastSeq {
+			return nil
+		}
+		s.position.Store(0)
+		return errors.Join(meta.Put(metaCreated, created), meta.Put(metaPosition, bigEndian(0)))
+	})
+}
+
+// keep stores records, with the position of the last message that was read, in
+// one transaction.
+func (s *Store) keep(records []Record, end uint64) error {
+	oldest := idAt(s.Now().Add(-s.Retention))
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		stored, index := tx.Bucket(bucketRecords), tx.Bucket(bucketIndex)
+		for _, r := range records {
+			id := uuid.MustParse(r.ID) // decode has seen to it
+			body, err := json.Marshal(r)
+			if err != nil {
+				return err
+			}
+			if err := stored.Put(id[:], body); err != nil {
+				return err
+			}
+			for _, t := range r.terms() {
+				if err := index.Put(append(t, id[:]...), nil); err != nil {
+					return err
+				}
+			}
+		}
+		if err := trim(stored, index, oldest); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketMeta).Put(metaPosition, bigEndian(end))
+	})
+	if err != nil {
+		return err
+	}
+	s.position.Store(end)
+	s.mu.Lock()
+	close(s.next)
+	s.next = make(chan struct{})
+	s.mu.Unlock()
+	return nil
+}
+
+// trimLimit is how many records one transaction forgets at most.
+const trimLimit = 1000
+
+// trim forgets records before the oldest.
+func trim(stored, index *bbolt.Bucket, oldest uuid.UUID) error {
+	c := stored.Cursor()
+	for range trimLimit {
+		id, body := c.First()
+		if id == nil || bytes.Compare(id, oldest[:]) >= 0 {
+			return nil
+		}
+		var r Record
+		if err := json.Unmarshal(body, &r); err != nil {
+			return fmt.Errorf("decode access %x: %w", id, err)
+		}
+		for _, t := range r.terms() {
+			if err := index.Delete(append(t, id...)); err != nil {
+				return err
+			}
+		}
+		if err := c.Delete(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A Query says which records are wanted. Zero values want all.
+type Query struct {
+	Project  string // key
+	Object   string // of the project
+	Actor    string // id
+	From, To time.Time
+	Before   string // id of a record: those that come behind it, which are older
+	Limit    int
+	// Visible tells which records may be shown, by their project and environment.
+	Visible func(project, environment string) bool
+}
+
+// scanLimit is how many records are looked at to fill a page. A question that
+// finds few of many is answered in several pages, not all of them full.
+const scanLimit = 5000
+
+// List returns records, newest first, and the id to ask on with as Before, ""
+// at the end.
+func (s *Store) List(q Query) (found []Record, next string, err error) {
+	first := idAt(s.Now().Add(-s.Retention)) // also where nothing has come that would have trimmed
+	if from := idAt(q.From); bytes.Compare(from[:], first[:]) > 0 && !q.From.IsZero() {
+		first = from
+	}
+	end := uuid.Max
+	if !q.To.IsZero() {
+		end = idAt(q.To)
+	}
+	if q.Before != "" {
+		before, err := uuid.Parse(q.Before)
+		if err != nil {
+			return nil, "", fmt.Errorf("read accesses before %q: %w", q.Before, err)
+		}
+		if bytes.Compare(before[:], end[:]) < 0 {
+			end = before
+		}
+	}
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		stored := tx.Bucket(bucketRecords)
+		searched, prefix := q.place(tx)
+		c, looked, last := searched.Cursor(), 0, uuid.UUID{}
+		k, _ := c.Seek(append(slices.Clip(prefix), end[:]...))
+		if k == nil {
+			k, _ = c.Last()
+		} else {
+			k, _ = c.Prev()
+		}
+		for ; bytes.HasPrefix(k, prefix) && bytes.Compare(k[len(prefix):], first[:]) >= 0; k, _ = c.Prev() {
+			if len(found) == q.Limit || looked == scanLimit {
+				next = last.String()
+				return nil
+			}
+			last, looked = uuid.UUID(k[len(prefix):]), looked+1
+			var r Record
+			if err := json.Unmarshal(stored.Get(last[:]), &r); err != nil {
+				return fmt.Errorf("decode access %s: %w", last, err)
+			}
+			if q.wants(r) {
+				found = append(found, r)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("read accesses: %w", err)
+	}
+	return found, next, nil
+}
+
+// place is the bucket with the fewest records to look at, and what its keys
+// begin with.
+func (q Query) place(tx *bbolt.Tx) (*bbolt.Bucket, []byte) {
+	index := tx.Bucket(bucketIndex)
+	switch {
+	case q.Object != "":
+		return index, term("object", q.Project, q.Object)
+	case q.Actor != "":
+		return index, term("actor", q.Actor)
+	case q.Project != "":
+		return index, term("project", q.Project)
+	}
+	return tx.Bucket(bucketRecords), nil
+}
+
+func (q Query) wants(r Record) bool {
+	return (q.Project == "" || r.Project == q.Project) && (q.Object == "" || slices.Contains(r.Objects, q.Object)) &&
+		(q.Actor == "" || r.Actor.ID == q.Actor) && (q.Visible == nil || q.Visible(r.Project, r.Environment))
+}

@@ -1,0 +1,310 @@
+package access
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// Stream is the name of the stream of records.
+	Stream = "FLAGLEDGER_ACCESS"
+
+	subject = "flagledger.access"
+
+	// maxMessage is how many bytes of records share a message, unless it is one.
+	maxMessage = 256 << 10
+
+	// requestTimeout bounds one request to NATS.
+	requestTimeout = 5 * time.Second
+	// lastWords is how long the end of a process may wait for its last writing.
+	lastWords = 2 * time.Second
+	// firstPause and lastPause are between attempts to reach the stream.
+	firstPause, lastPause = 100 * time.Millisecond, 5 * time.Second
+)
+
+// Run follows the stream and writes to it what is recorded, until ctx is done;
+// then it writes a last time. What fails is tried again.
+func (s *Store) Run(ctx context.Context, js jetstream.JetStream, replicas int) {
+	var stream jetstream.Stream
+	s.persist(ctx, "open the stream of accesses", func() (err error) {
+		stream, err = s.open(ctx, js, replicas)
+		return err
+	})
+	if stream == nil {
+		return
+	}
+	s.mu.Lock()
+	s.js = js
+	s.mu.Unlock()
+	var running sync.WaitGroup
+	running.Go(func() {
+		s.persist(ctx, "follow the accesses", func() error { return s.follow(ctx, stream) })
+	})
+	s.write(ctx)
+	running.Wait()
+}
+
+// open returns the stream. Of one that exists only the retention is made what
+// it is to be: the rest is the operator's.
+func (s *Store) open(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	stream, err := js.Stream(ctx, Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return js.CreateStream(ctx, jetstream.StreamConfig{
+			Name:        Stream,
+			Description: "Who looked at rules of segments and data of identities. Not part of the log.",
+			Subjects:    []string{subject},
+			Retention:   jetstream.LimitsPolicy,
+			Storage:     jetstream.FileStorage,
+			Compression: jetstream.S2Compression,
+			Replicas:    replicas,
+			MaxAge:      s.Retention,
+			DenyDelete:  true,
+			DenyPurge:   true,
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	config := stream.CachedInfo().Config
+	if config.MaxAge == s.Retention {
+		return stream, nil
+	}
+	config.MaxAge = s.Retention
+	return js.UpdateStream(ctx, config)
+}
+
+// persist does something until it succeeds or ctx is done. It pauses longer
+// each time, unless records were written or read meanwhile.
+func (s *Store) persist(ctx context.Context, doing string, do func() error) {
+	progress := func() uint64 { return s.Position() + s.written.Load() }
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		before := progress()
+		err := do()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if progress() > before {
+			pause = firstPause
+		}
+		if pause == firstPause { // it would be the same again
+			s.Logger.Warn(doing+" failed, trying again", "error", err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// write writes whenever there is something, and at the end. What comes while it
+// writes is written together after it.
+func (s *Store) write(ctx context.Context) {
+	for {
+		select {
+		case <-s.wake:
+			s.persist(ctx, "write accesses", func() error { return s.Flush(ctx) })
+		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+			defer cancel()
+			if err := s.Flush(ctx); err != nil {
+				s.Logger.Warn("write the last accesses", "error", err)
+			}
+			return
+		}
+	}
+}
+
+// Flush writes what is in the queue. Without an error, everything recorded
+// before is in the stream.
+func (s *Store) Flush(ctx context.Context) error {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
+	for {
+		s.mu.Lock()
+		js, waiting := s.js, s.queue
+		s.mu.Unlock()
+		if len(waiting) == 0 {
+			return nil
+		}
+		if js == nil {
+			return errors.New("write accesses: the stream has not been reached yet")
+		}
+		payload, n, err := encode(waiting)
+		if err != nil {
+			return err
+		}
+		if err := publish(ctx, js, payload); err != nil {
+			s.failures.Add(1)
+			return fmt.Errorf("write %d accesses: %w", n, err)
+		}
+		s.written.Add(uint64(n))
+		s.mu.Lock()
+		for _, r := range s.queue[:n] {
+			s.queued -= len(r.Objects)
+		}
+		clear(s.queue[:n]) // what they held can go before the array does
+		if s.queue = s.queue[n:]; len(s.queue) == 0 {
+			s.queue = nil
+		}
+		s.mu.Unlock()
+	}
+}
+
+func publish(ctx context.Context, js jetstream.JetStream, payload []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, err := js.Publish(ctx, subject, payload)
+	return err
+}
+
+// encode makes the message of the first n records: a JSON array.
+func encode(records []Record) (payload []byte, n int, err error) {
+	payload = []byte{'['}
+	for _, r := range records {
+		one, err := json.Marshal(r)
+		if err != nil {
+			return nil, 0, fmt.Errorf("encode access %s: %w", r.ID, err)
+		}
+		if n > 0 {
+			if len(payload)+len(one) > maxMessage {
+				break
+			}
+			payload = append(payload, ',')
+		}
+		payload = append(payload, one...)
+		n++
+	}
+	return append(payload, ']'), n, nil
+}
+
+// decode reads a message.
+func decode(payload []byte) ([]Record, error) {
+	var records []Record
+	if err := json.Unmarshal(payload, &records); err != nil {
+		return nil, err
+	}
+	for i, r := range records {
+		if _, err := uuid.Parse(r.ID); err != nil {
+			return nil, fmt.Errorf("id of access %d: %w", i, err)
+		}
+	}
+	return records, nil
+}
+
+// batchLimit and batchBytes are how many messages share a transaction while
+// catching up. Into a large one bbolt inserts slowly.
+const batchLimit, batchBytes = 100, maxMessage
+
+// quiet is after how long without a message those read so far are stored, even
+// though more were announced: they may have grown too old meanwhile.
+const quiet = time.Second
+
+// follow brings what is in the stream into the file, from the position on,
+// until something fails. It never returns nil.
+func (s *Store) follow(ctx context.Context, stream jetstream.Stream) error {
+	consumer, err := s.consumer(ctx, stream)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// Only to leave nothing behind; where it fails the server deletes it in time.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+	}()
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(batchLimit, 8<<20), jetstream.PullHeartbeat(time.Second))
+	if err != nil {
+		return fmt.Errorf("start consumer: %w", err)
+	}
+	defer messages.Stop()
+	for delivered := uint64(0); ; {
+		records, end, err := s.receive(ctx, messages, &delivered)
+		if err != nil {
+			return fmt.Errorf("read behind position %d: %w", s.Position(), err)
+		}
+		if err := s.keep(records, end); err != nil {
+			return fmt.Errorf("store accesses up to position %d: %w", end, err)
+		}
+	}
+}
+
+// receive waits for messages, and returns the records of those that are there,
+// up to a limit, and the position of the last.
+func (s *Store) receive(ctx context.Context, messages jetstream.MessagesContext, delivered *uint64) (records []Record, end uint64, err error) {
+	for n, size := 0, 0; n < batchLimit && size < batchBytes; n++ {
+		msg, err := next(ctx, messages, end > 0)
+		if end > 0 && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			break
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return nil, 0, err
+		}
+		if *delivered++; meta.Sequence.Consumer != *delivered {
+			return nil, 0, errors.New("delivery lost")
+		}
+		end = meta.Sequence.Stream
+		size += len(msg.Data())
+		if read, err := decode(msg.Data()); err == nil {
+			records = append(records, read...)
+		} else {
+			s.unreadable.Add(1)
+			s.Logger.Error("a message of accesses cannot be read, and is passed over", "position", end, "error", err)
+		}
+		if meta.NumPending == 0 {
+			break
+		}
+	}
+	return records, end, nil
+}
+
+// next waits for the next message; not for long when others wait to be stored.
+func next(ctx context.Context, messages jetstream.MessagesContext, waiting bool) (jetstream.Msg, error) {
+	if waiting {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, quiet)
+		defer cancel()
+	}
+	return messages.Next(jetstream.NextContext(ctx))
+}
+
+// consumer starts a consumer behind the position: one of the plain kind, with
+// no state worth keeping.
+func (s *Store) consumer(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the end of the stream: %w", err)
+	}
+	if err := s.beginOn(info); err != nil {
+		return nil, fmt.Errorf("find the position to begin at: %w", err)
+	}
+	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       s.Position() + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: 5 * time.Minute,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create consumer: %w", err)
+	}
+	return consumer, nil
+}

@@ -1,0 +1,224 @@
+package usage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// layout is the number of the layout of the file. It changes with what is below.
+const layout = 1
+
+// The buckets of the file. Numbers are big endian, so that keys sort.
+var (
+	bucketMeta   = []byte("meta")   // layout; position in the stream; when the stream was created
+	bucketCounts = []byte("counts") // hour, project, 0, environment, feature, 0, source, 0, outcome, 0, variant, 0, process, part -> count
+
+	metaLayout   = []byte("layout")
+	metaPosition = []byte("position")
+	metaCreated  = []byte("created")
+)
+
+func bigEndian(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// scope is what the keys of a feature begin with in an hour.
+func scope(h hour, project string, environment int32, feature string) []byte {
+	k := binary.BigEndian.AppendUint32(nil, uint32(h))
+	k = append(append(k, project...), 0)
+	k = binary.BigEndian.AppendUint32(k, uint32(environment))
+	return append(append(k, feature...), 0)
+}
+
+// countKey is where the count of one process and part is.
+func countKey(h hour, k Key, w written) []byte {
+	b := scope(h, k.Project, k.Environment, k.Feature)
+	for _, text := range []string{string(k.Source), k.Outcome, k.Variant} {
+		b = append(append(b, text...), 0)
+	}
+	return binary.BigEndian.AppendUint32(append(b, w.process[:]...), w.number)
+}
+
+// processSize is the size in bytes of the end of a key, which says who counted.
+const processSize = 16 + 4
+
+func hourOfKey(k []byte) hour { return hour(binary.BigEndian.Uint32(k)) }
+
+// openFile opens the file. One that cannot be used is put aside: all that is in
+// it comes again from the stream.
+func openFile(path string, log *slog.Logger) (*bbolt.DB, error) {
+	db, err := tryFile(path)
+	if err == nil || errors.Is(err, bolterrors.ErrTimeout) || errors.Is(err, os.ErrPermission) {
+		return db, err
+	}
+	log.Warn("the file of usage cannot be used, and is made again from the stream", "path", path, "error", err)
+	if aside := os.Rename(path, path+".damaged"); aside != nil {
+		return nil, errors.Join(err, fmt.Errorf("put usage file aside: %w", aside))
+	}
+	return tryFile(path)
+}
+
+func tryFile(path string) (*bbolt.DB, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
+	if err != nil {
+		return nil, fmt.Errorf("open usage file %s: %w", path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+		if err != nil {
+			return err
+		}
+		if found := meta.Get(metaLayout); found != nil && !bytes.Equal(found, bigEndian(layout)) {
+			return fmt.Errorf("layout %x, want %x", found, layout)
+		}
+		if _, err := tx.CreateBucketIfNotExists(bucketCounts); err != nil {
+			return err
+		}
+		return meta.Put(metaLayout, bigEndian(layout))
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare usage file %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+func (s *Store) loadPosition() error {
+	return s.db.View(func(tx *bbolt.Tx) error {
+		if raw := tx.Bucket(bucketMeta).Get(metaPosition); raw != nil {
+			s.position.Store(binary.BigEndian.Uint64(raw))
+		}
+		return nil
+	})
+}
+
+// beginOn makes the position one of this stream: where it is another one than
+// before, or a shorter one, everything is read again, which does no harm.
+func (s *Store) beginOn(info *jetstream.StreamInfo) error {
+	created := bigEndian(uint64(info.Created.UnixNano()))
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if bytes.Equal(meta.Get(metaCreated), created) && s.Position() <= info.State.LastSeq {
+			return nil
+		}
+		s.position.Store(0)
+		return errors.Join(meta.Put(metaCreated, created), meta.Put(metaPosition, bigEndian(0)))
+	})
+}
+
+// keep stores what was read, with the position of the last message, in one
+// transaction.
+func (s *Store) keep(batch []written, end uint64) error {
+	oldest := hourOf(s.Now().Add(-Retention))
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		counts := tx.Bucket(bucketCounts)
+		counts.FillPercent = 0.9 // there is little between the counts of past hours
+		for _, w := range batch {
+			h := hourOf(w.Hour)
+			if h < oldest {
+				continue
+			}
+			for _, r := range w.Counts {
+				if err := raise(counts, countKey(h, r.Key, w), r.Count); err != nil {
+					return err
+				}
+			}
+		}
+		if err := trim(counts, oldest); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketMeta).Put(metaPosition, bigEndian(end))
+	})
+	if err != nil {
+		return err
+	}
+	s.position.Store(end)
+	s.mu.Lock()
+	close(s.next)
+	s.next = make(chan struct{})
+	s.mu.Unlock()
+	return nil
+}
+
+// raise makes a count what it is now, unless it is more already: counts only
+// grow, so that was an older message.
+func raise(counts *bbolt.Bucket, key []byte, n uint64) error {
+	if was := counts.Get(key); was != nil && binary.BigEndian.Uint64(was) >= n {
+		return nil
+	}
+	return counts.Put(key, bigEndian(n))
+}
+
+// trimLimit is how many counts one transaction forgets at most.
+const trimLimit = 10_000
+
+// trim forgets the counts of hours before the oldest.
+func trim(counts *bbolt.Bucket, oldest hour) error {
+	c := counts.Cursor()
+	for range trimLimit {
+		k, _ := c.First()
+		if k == nil || hourOfKey(k) >= oldest {
+			return nil
+		}
+		if err := c.Delete(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Count is how often something was the outcome within an hour, as counted by
+// all processes.
+type Count struct {
+	Hour    time.Time // its beginning
+	Source  Source
+	Outcome string
+	Variant string
+	N       uint64
+}
+
+// Counts returns how often the feature was evaluated in the hours that begin at
+// from or later, and before to, in the order of the fields of Count.
+func (s *Store) Counts(project string, environment int32, feature string, from, to time.Time) ([]Count, error) {
+	var found []Count
+	var last []byte // key of the last one, without the process
+	first, end := hourOf(from), hourOf(to)
+	if from.After(first.start()) {
+		first++
+	}
+	if to.After(end.start()) {
+		end++
+	}
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketCounts).Cursor()
+		for h := first; h < end; h++ {
+			prefix := scope(h, project, environment, feature)
+			k, v := c.Seek(prefix)
+			for ; bytes.HasPrefix(k, prefix); k, v = c.Next() {
+				n, what := binary.BigEndian.Uint64(v), k[:len(k)-processSize]
+				if bytes.Equal(what, last) {
+					found[len(found)-1].N += n
+					continue
+				}
+				last = what
+				texts := bytes.SplitN(what[len(prefix):], []byte{0}, 4)
+				found = append(found, Count{h.start(), Source(texts[0]), string(texts[1]), string(texts[2]), n})
+			}
+			if k == nil {
+				break
+			}
+			h = max(h, hourOfKey(k)-1) // nothing is in between
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read usage of %s: %w", feature, err)
+	}
+	return found, nil
+}

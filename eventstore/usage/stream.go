@@ -1,0 +1,315 @@
+package usage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// Stream is the name of the stream of counts.
+	Stream = "FLAGLEDGER_USAGE"
+
+	subjectPrefix = "flagledger.usage."
+
+	// requestTimeout bounds one request to NATS.
+	requestTimeout = 5 * time.Second
+	// lastWords is how long the end of a process may wait for its last writing.
+	lastWords = 2 * time.Second
+	// firstPause and lastPause are between attempts to reach the stream.
+	firstPause, lastPause = 100 * time.Millisecond, 5 * time.Second
+)
+
+// streamConfig is the stream as it is created. One that exists is used as it
+// is: an operator may keep less, or purge it.
+func streamConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              Stream,
+		Description:       "How often flags were evaluated, by hour. Not part of the log; may be deleted.",
+		Subjects:          []string{subjectPrefix + "*.*"},
+		Retention:         jetstream.LimitsPolicy,
+		Storage:           jetstream.FileStorage,
+		Compression:       jetstream.S2Compression,
+		Replicas:          replicas,
+		MaxMsgsPerSubject: 1,
+		MaxAge:            Retention,
+	}
+}
+
+// Run follows the stream and writes to it what is counted, until ctx is done;
+// then it writes a last time. What fails is tried again.
+func (s *Store) Run(ctx context.Context, js jetstream.JetStream, replicas int) {
+	stream := s.open(ctx, js, replicas)
+	if stream == nil {
+		return
+	}
+	s.mu.Lock()
+	s.js = js
+	s.mu.Unlock()
+	var running sync.WaitGroup
+	running.Go(func() { s.follow(ctx, stream) })
+	s.write(ctx)
+	running.Wait()
+}
+
+// open returns the stream, nil when ctx is done.
+func (s *Store) open(ctx context.Context, js jetstream.JetStream, replicas int) (stream jetstream.Stream) {
+	s.persist(ctx, "open the stream of usage", func() (err error) {
+		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		stream, err = js.Stream(ctx, Stream)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			stream, err = js.CreateStream(ctx, streamConfig(replicas))
+		}
+		return err
+	})
+	return stream
+}
+
+// persist does something until it succeeds or ctx is done. It pauses longer
+// each time, unless the file has moved on meanwhile.
+func (s *Store) persist(ctx context.Context, doing string, do func() error) {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		before := s.Position()
+		err := do()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if s.Position() > before {
+			pause = firstPause
+		}
+		if pause == firstPause { // it would be the same again
+			s.Logger.Warn(doing+" failed, trying again", "error", err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// write writes at each interval, and at the end.
+func (s *Store) write(ctx context.Context) {
+	ticker := time.NewTicker(s.Interval)
+	defer ticker.Stop()
+	failing := false
+	flush := func(ctx context.Context) {
+		err := s.Flush(ctx)
+		if err != nil && !failing {
+			s.Logger.Warn("usage of flags is kept in memory until it can be written", "error", err)
+		}
+		failing = err != nil
+	}
+	for {
+		select {
+		case <-ticker.C:
+			flush(ctx)
+		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+			defer cancel()
+			flush(ctx)
+			return
+		}
+	}
+}
+
+// Flush writes what has been counted. Without an error, everything counted
+// before is in the stream.
+func (s *Store) Flush(ctx context.Context) error {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
+	s.collect()
+	s.mu.Lock()
+	js, changed := s.js, make([]*part, 0, 1)
+	for _, p := range s.parts {
+		if p.changed {
+			changed = append(changed, p)
+		}
+	}
+	s.mu.Unlock()
+	if js == nil {
+		return errors.New("write usage: the stream has not been reached yet")
+	}
+	for _, p := range changed {
+		if err := s.publish(ctx, js, p); err != nil {
+			s.failures.Add(1)
+			return fmt.Errorf("write part %d of usage: %w", p.number, err)
+		}
+		s.batches.Add(1)
+	}
+	s.mu.Lock()
+	s.forget()
+	s.mu.Unlock()
+	return nil
+}
+
+// message is what is written of a part.
+type message struct {
+	Hour   time.Time `json:"hour"`
+	Counts []*row    `json:"counts"`
+}
+
+func (s *Store) publish(ctx context.Context, js jetstream.JetStream, p *part) error {
+	s.mu.Lock()
+	payload, err := json.Marshal(message{p.hour.start(), p.rows})
+	p.changed = false
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if _, err = js.Publish(ctx, subjectPrefix+s.process.String()+"."+strconv.FormatUint(uint64(p.number), 10), payload); err != nil {
+		s.mu.Lock()
+		p.changed = true
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// written is a part as it was read from the stream.
+type written struct {
+	message
+	process uuid.UUID
+	number  uint32
+}
+
+func decode(subject string, payload []byte) (w written, err error) {
+	process, number, _ := strings.Cut(strings.TrimPrefix(subject, subjectPrefix), ".")
+	if w.process, err = uuid.Parse(process); err != nil {
+		return w, err
+	}
+	n, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return w, err
+	}
+	w.number = uint32(n)
+	if err := json.Unmarshal(payload, &w.message); err != nil {
+		return w, err
+	}
+	for i, r := range w.Counts {
+		if r == nil || strings.ContainsRune(r.Project+r.Feature+string(r.Source)+r.Outcome+r.Variant, 0) {
+			return w, fmt.Errorf("count %d is malformed", i)
+		}
+	}
+	return w, nil
+}
+
+// follow brings what is in the stream into the file, until ctx is done.
+func (s *Store) follow(ctx context.Context, stream jetstream.Stream) {
+	s.persist(ctx, "follow the usage of flags", func() error { return s.read(ctx, stream) })
+}
+
+// batchLimit is how many messages share a transaction while catching up.
+const batchLimit = 100
+
+// quiet is after how long without a message those read so far are stored, even
+// though more were announced: they may have been deleted meanwhile.
+const quiet = time.Second
+
+// read reads on from the position until something fails. It never returns nil.
+func (s *Store) read(ctx context.Context, stream jetstream.Stream) error {
+	consumer, err := s.consumer(ctx, stream)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// Only to leave nothing behind; where it fails the server deletes it in time.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+	}()
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(batchLimit, 8<<20), jetstream.PullHeartbeat(time.Second))
+	if err != nil {
+		return fmt.Errorf("start consumer: %w", err)
+	}
+	defer messages.Stop()
+	for delivered := uint64(0); ; {
+		batch, end, err := s.receive(ctx, messages, &delivered)
+		if err != nil {
+			return fmt.Errorf("read behind position %d: %w", s.Position(), err)
+		}
+		if err := s.keep(batch, end); err != nil {
+			return fmt.Errorf("store usage up to position %d: %w", end, err)
+		}
+	}
+}
+
+// receive waits for messages, and returns those that are there, up to a limit,
+// and the position of the last.
+func (s *Store) receive(ctx context.Context, messages jetstream.MessagesContext, delivered *uint64) (batch []written, end uint64, err error) {
+	for range batchLimit {
+		msg, err := next(ctx, messages, end > 0)
+		if end > 0 && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			break
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return nil, 0, err
+		}
+		if *delivered++; meta.Sequence.Consumer != *delivered {
+			return nil, 0, errors.New("delivery lost")
+		}
+		end = meta.Sequence.Stream
+		if w, err := decode(msg.Subject(), msg.Data()); err == nil {
+			batch = append(batch, w)
+		} else {
+			s.unreadable.Add(1)
+			s.Logger.Error("a message of usage cannot be read, and is passed over", "subject", msg.Subject(), "position", end, "error", err)
+		}
+		if meta.NumPending == 0 {
+			break
+		}
+	}
+	return batch, end, nil
+}
+
+// next waits for the next message; not for long when others wait to be stored.
+func next(ctx context.Context, messages jetstream.MessagesContext, waiting bool) (jetstream.Msg, error) {
+	if waiting {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, quiet)
+		defer cancel()
+	}
+	return messages.Next(jetstream.NextContext(ctx))
+}
+
+// consumer starts a consumer behind the position: one of the plain kind, with
+// no state worth keeping.
+func (s *Store) consumer(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the end of the stream: %w", err)
+	}
+	if err := s.beginOn(info); err != nil {
+		return nil, fmt.Errorf("find the position to begin at: %w", err)
+	}
+	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       s.Position() + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: 5 * time.Minute,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create consumer: %w", err)
+	}
+	return consumer, nil
+}

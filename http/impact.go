@@ -1,0 +1,153 @@
+package httpapi
+
+import (
+	"flagledger/commands"
+	"flagledger/domain"
+	"flagledger/domain/evaluation"
+)
+
+// sample says which identities a proposed change is tried on.
+type sample struct {
+	Stored     int            `json:"stored"`     // how many of the stored ones of each environment; 0: 1000, at most 100000
+	Identities []sampleTraits `json:"identities"` // besides, as if they asked
+}
+
+// sampleTraits is somebody with traits.
+type sampleTraits struct {
+	Identifier string                      `json:"identifier"`
+	Traits     map[string]evaluation.Value `json:"traits"`
+}
+
+// impact is who would get something else.
+type impact struct {
+	Environments []environmentImpact `json:"environments"`
+}
+
+type environmentImpact struct {
+	Environment string       `json:"environment"`
+	Sampled     int          `json:"sampled"`  // identities tried
+	Affected    int          `json:"affected"` // identities that get something else
+	Flips       []flagImpact `json:"flips"`
+}
+
+// flagImpact counts those for whom a feature goes from one outcome to another.
+type flagImpact struct {
+	Feature  string      `json:"feature"`
+	From     shownResult `json:"from"`
+	To       shownResult `json:"to"`
+	Count    int         `json:"count"`
+	Examples []string    `json:"examples"` // identifiers, at most 5
+}
+
+// shownResult is what a feature evaluates to.
+type shownResult struct {
+	Enabled bool             `json:"enabled"`
+	Value   evaluation.Value `json:"value"`
+	Variant string           `json:"variant,omitempty"`
+	Reason  string           `json:"reason"`
+}
+
+func showResult(o *evaluation.Outcome) *shownResult {
+	return &shownResult{o.Enabled, o.Value, o.Variant, o.Reason}
+}
+
+const (
+	defaultSample = 1000
+	maxSample     = 100_000
+	maxExamples   = 5
+)
+
+// impactOf tries a proposed change on identities: what they get now, and what
+// they would get.
+func (r *request) impactOf(change commands.Result, s sample) (*impact, error) {
+	if s.Stored < 0 || s.Stored > maxSample {
+		return nil, domain.RefuseField(domain.Invalid, "impact.stored", "%d is not between 0 and %d", s.Stored, maxSample)
+	}
+	if s.Stored == 0 {
+		s.Stored = defaultSample
+	}
+	all := &impact{Environments: []environmentImpact{}}
+	before, after := change.Before, change.After
+	for _, key := range domain.ChangedContent(before, after, change.Objects) {
+		env, was := after.Environments.Get(key), before.Environments.Get(key)
+		if was == nil || was.ID != env.ID {
+			continue // nobody got anything there before
+		}
+		if r.environment != nil && r.environment.Key != key || !r.token.Allows(domain.Read, after.Key, key) {
+			continue
+		}
+		one, err := r.environmentImpact(before, after, key, s)
+		if err != nil {
+			return nil, err
+		}
+		all.Environments = append(all.Environments, one)
+	}
+	return all, nil
+}
+
+func (r *request) environmentImpact(before, after *domain.Project, key string, s sample) (environmentImpact, error) {
+	result := environmentImpact{Environment: key, Flips: []flagImpact{}}
+	now, err := before.Evaluator(before.Environments.Get(key))
+	if err != nil {
+		return result, err
+	}
+	then, err := after.Evaluator(after.Environments.Get(key))
+	if err != nil {
+		return result, err
+	}
+	type flip struct {
+		feature  string
+		from, to shownResult
+	}
+	places := map[flip]int{}
+	try := func(surrogate, identifier string, traits []evaluation.Trait) {
+		result.Sampled++
+		affected := false
+		after := then.Identity(surrogate, identifier, traits)
+		for _, o := range now.Compiled.Evaluate(nil, now.Identity(surrogate, identifier, traits)) {
+			flag := then.Compiled.Flag(o.Flag.Name)
+			if flag == nil {
+				continue
+			}
+			n := then.Compiled.EvaluateFlag(flag, after)
+			if n.Enabled == o.Enabled && n.Value == o.Value && n.Variant == o.Variant {
+				continue
+			}
+			affected = true
+			f := flip{o.Flag.Name, *showResult(o), *showResult(n)}
+			i, known := places[f]
+			if !known {
+				i = len(result.Flips)
+				places[f] = i
+				result.Flips = append(result.Flips, flagImpact{Feature: f.feature, From: f.from, To: f.to, Examples: []string{}})
+			}
+			result.Flips[i].Count++
+			if len(result.Flips[i].Examples) < maxExamples {
+				result.Flips[i].Examples = append(result.Flips[i].Examples, identifier)
+				r.seesIdentity(before.Key, key, surrogate)
+			}
+		}
+		if affected {
+			result.Affected++
+		}
+	}
+	for _, given := range s.Identities {
+		surrogate := ""
+		if stored := r.server.Identities.Get(environmentID(before, now.Environment), given.Identifier); stored != nil {
+			surrogate = stored.Surrogate
+		}
+		try(surrogate, given.Identifier, traitsOf(given.Traits))
+	}
+	for _, id := range r.server.Identities.List(environmentID(before, now.Environment), "", s.Stored) {
+		try(id.Surrogate, id.Identifier, id.Traits)
+	}
+	return result, nil
+}
+
+func traitsOf(values map[string]evaluation.Value) []evaluation.Trait {
+	var traits []evaluation.Trait
+	for _, key := range sortedKeys(values) {
+		traits = append(traits, evaluation.Trait{Key: key, Value: values[key]})
+	}
+	return traits
+}

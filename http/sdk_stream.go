@@ -1,0 +1,101 @@
+package httpapi
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"flagledger/projections"
+)
+
+// streamTimes are the times of an event stream.
+type streamTimes struct {
+	// heartbeat is how often a quiet stream sends a comment, so that nothing in
+	// between takes it for dead.
+	heartbeat time.Duration
+	// life is the shortest and half the longest time a stream is open. SDKs
+	// connect again; some read only what has ended.
+	life time.Duration
+	// write is how long a client may take to take an event.
+	write time.Duration
+}
+
+func defaultStreamTimes() streamTimes {
+	return streamTimes{heartbeat: 15 * time.Second, life: 30 * time.Second, write: 5 * time.Second}
+}
+
+// stream tells an SDK, for as long as it listens, when its environment was last
+// changed: at once, and after every change. The client key stands in the path.
+func (k *sdk) stream(c echo.Context) error {
+	key := c.Param("key")
+	if strings.HasPrefix(key, serverKeyPrefix) {
+		return errNoKey // a secret has no place in a URL
+	}
+	at, err := k.access(key)
+	if err != nil {
+		return err
+	}
+	end := time.NewTimer(k.streams.life + rand.N(k.streams.life)) // not all at once
+	defer end.Stop()
+	return k.follow(c, at.environment, at.snapshot, updateEvent(at.snapshot.Updated), end.C, func(s *projections.Snapshot, changed bool) []byte {
+		if !changed {
+			return heartbeatEvent
+		}
+		return updateEvent(s.Updated)
+	})
+}
+
+// follow answers with an event stream about an environment: with what is first,
+// and then with what tell makes of each new snapshot, and of the same one where
+// nothing changed for a while. The stream ends when tell makes nothing of it,
+// and at the given end. It keeps no snapshot alive but the newest.
+func (k *sdk) follow(c echo.Context, id projections.EnvironmentID, snapshot *projections.Snapshot, first []byte,
+	end <-chan time.Time, tell func(s *projections.Snapshot, changed bool) []byte) error {
+	header := c.Response().Header()
+	header["Content-Type"] = contentTypeStream
+	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	out := http.NewResponseController(c.Response())
+	// A server's time limits are for requests that end.
+	_ = out.SetReadDeadline(time.Time{}) // what cannot have a deadline needs none
+	send := func(event []byte) bool {
+		_ = out.SetWriteDeadline(time.Now().Add(k.streams.write))
+		if _, err := c.Response().Write(event); err != nil {
+			return false
+		}
+		return out.Flush() == nil
+	}
+	defer func() { _ = out.SetWriteDeadline(time.Now().Add(k.streams.write)) }() // for the end of the answer
+
+	c.Response().WriteHeader(http.StatusOK)
+	heartbeat := time.NewTicker(k.streams.heartbeat)
+	defer heartbeat.Stop()
+	for event := first; event != nil && send(event); {
+		select {
+		case <-snapshot.Superseded():
+			if snapshot = k.Views.Snapshot(id); snapshot == nil {
+				return nil // the environment is gone
+			}
+			event = tell(snapshot, true)
+		case <-heartbeat.C:
+			event = tell(snapshot, false)
+		case <-end:
+			return nil
+		case <-k.closing:
+			return nil
+		case <-c.Request().Context().Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+var heartbeatEvent = []byte(": still here\n\n")
+
+// updateEvent is the one event there is, spelled as the pickiest SDK wants it.
+func updateEvent(updated time.Time) []byte {
+	b := appendSeconds([]byte("event: environment_updated\ndata: {\"updated_at\": "), updated)
+	return append(b, "}\n\n"...)
+}

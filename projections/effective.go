@@ -1,0 +1,101 @@
+package projections
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"flagledger/domain"
+)
+
+// effective is all that a feature's evaluation in an environment depends on.
+type effective struct {
+	State     *domain.FeatureState     `json:"state"`
+	Variants  []json.RawMessage        `json:"variants,omitempty"`
+	Overrides []domain.SegmentOverride `json:"overrides"`
+	// Segments are the rules of the overrides' segments, as the environment
+	// sees them.
+	Segments map[string]json.RawMessage `json:"segments"`
+}
+
+// effectiveChange compares what a feature depended on before and after a commit;
+// nil where that is the same.
+func (v *Views) effectiveChange(tx *bbolt.Tx, id EnvironmentID, feature string, position uint64) (*EffectiveChange, error) {
+	c := tx.Bucket(bucketHistory).Cursor()
+	before, err := effectiveAt(c, id, feature, position-1)
+	if err != nil {
+		return nil, err
+	}
+	after, err := effectiveAt(c, id, feature, position)
+	if err != nil {
+		return nil, err
+	}
+	if bytes.Equal(before, after) && !touchesIdentity(tx, position) {
+		return nil, nil
+	}
+	return &EffectiveChange{before, after}, nil
+}
+
+// touchesIdentity tells whether a commit changed overrides of identities, which
+// are not part of effective.
+func touchesIdentity(tx *bbolt.Tx, position uint64) bool {
+	_, record, _ := parseCommit(tx.Bucket(bucketCommits).Get(bigEndian(position)))
+	return bytes.Contains(record, []byte(`"o":"`+string(domain.KindIdentity)+`:`))
+}
+
+// effectiveAt reads it from the images at the position; nil where the feature
+// did not exist.
+func effectiveAt(c *bbolt.Cursor, id EnvironmentID, feature string, position uint64) (json.RawMessage, error) {
+	project := EnvironmentID{Project: id.Project}
+	var e effective
+	var list domain.SegmentOverrides
+	var f, pin struct{ Variants []json.RawMessage }
+	state := seekAt(c, objectKey(id, domain.Object{Kind: domain.KindFeatureState, Key: feature}), position)
+	if len(state) == 0 {
+		return nil, nil
+	}
+	read := func(at EnvironmentID, kind domain.ObjectKind, key string, into any) (bool, error) {
+		image := seekAt(c, objectKey(at, domain.Object{Kind: kind, Key: key}), position)
+		if len(image) == 0 {
+			return false, nil
+		}
+		if err := json.Unmarshal(image, into); err != nil {
+			return false, fmt.Errorf("read %s %s at %d: %w", kind, key, position, err)
+		}
+		return true, nil
+	}
+	if _, err := read(id, domain.KindFeatureState, feature, &e.State); err != nil {
+		return nil, err
+	}
+	if _, err := read(project, domain.KindFeature, feature, &f); err != nil {
+		return nil, err
+	}
+	e.Variants = f.Variants
+	if pinned, err := read(id, domain.KindVariantsPin, feature, &pin); err != nil {
+		return nil, err
+	} else if pinned {
+		e.Variants = pin.Variants
+	}
+	if _, err := read(id, domain.KindSegmentOverrides, feature, &list); err != nil {
+		return nil, err
+	}
+	e.Overrides, e.Segments = []domain.SegmentOverride{}, map[string]json.RawMessage{}
+	for _, o := range list.List {
+		var s, held struct{ Rules json.RawMessage }
+		if _, err := read(project, domain.KindSegment, o.Segment, &s); err != nil {
+			return nil, err
+		}
+		if pinned, err := read(id, domain.KindSegmentPin, o.Segment, &held); err != nil {
+			return nil, err
+		} else if pinned {
+			s.Rules = held.Rules
+		}
+		o.Changed = domain.Stamp{}
+		e.Overrides = append(e.Overrides, o)
+		e.Segments[o.Segment] = s.Rules
+	}
+	e.State.Changed = domain.Stamp{}
+	return encode(e)
+}

@@ -1,0 +1,160 @@
+package projections
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+
+	"go.etcd.io/bbolt"
+
+	"flagledger/domain"
+)
+
+// At returns the project as it was after the commit at the position, with the
+// parts of one environment (number 0: of none); other environments are there
+// without their parts.
+func (v *Views) At(id EnvironmentID, position uint64) (*domain.Project, error) {
+	p := &domain.Project{ID: id.Project}
+	err := v.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketHistory).Cursor()
+		var key string
+		restore := func(o domain.Object, image []byte) error {
+			o.Environment = key
+			return p.Restore(o, image)
+		}
+		if err := scanAt(c, environmentKey(EnvironmentID{id.Project, 0}), position, func(o domain.Object, image []byte) error {
+			if err := p.Restore(o, image); err != nil {
+				return err
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if id.ID == 0 {
+			return nil
+		}
+		for k, env := range p.Environments.All() {
+			if env.ID == id.ID {
+				key = k
+			}
+		}
+		if key == "" {
+			return domain.Refuse(domain.NotFound, "the environment did not exist at position %d", position)
+		}
+		return scanAt(c, environmentKey(id), position, restore)
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.Position = position
+	return p, nil
+}
+
+// Whole returns the project as it was after the commit at the position, with the
+// parts of all its environments.
+func (v *Views) Whole(project string, position uint64) (*domain.Project, error) {
+	p, err := v.At(EnvironmentID{project, 0}, position)
+	if err != nil {
+		return nil, err
+	}
+	for key, env := range p.Environments.All() {
+		one, err := v.At(EnvironmentID{project, env.ID}, position)
+		if err != nil {
+			return nil, err
+		}
+		p.Environments = p.Environments.Set(key, one.Environments.Get(key))
+	}
+	return p, nil
+}
+
+// scanAt visits the image at the position of every object under the prefix.
+func scanAt(c *bbolt.Cursor, prefix []byte, position uint64, visit func(domain.Object, []byte) error) error {
+	k, _ := c.Seek(prefix)
+	for hasPrefix(k, prefix) {
+		object := bytes.Clone(k[:len(k)-9])
+		image := seekAt(c, object, position)
+		if len(image) > 0 {
+			_, o, err := parseObjectKey(object)
+			if err != nil {
+				return err
+			}
+			if err := visit(o, image); err != nil {
+				return err
+			}
+		}
+		k, _ = c.Seek(historyKey(object, math.MaxUint64))
+	}
+	return nil
+}
+
+// seekAt returns the object's image at the position: nil where it had none yet,
+// empty where it was gone.
+func seekAt(c *bbolt.Cursor, object []byte, position uint64) []byte {
+	if position < math.MaxUint64 {
+		position++
+	}
+	k, value := lastBefore(c, historyKey(object, position))
+	if len(k) != len(object)+9 || !bytes.HasPrefix(k, object) || k[len(object)] != 0 {
+		return nil
+	}
+	return value
+}
+
+// lastBefore goes to the last key that is less than the given one.
+func lastBefore(c *bbolt.Cursor, key []byte) (k, value []byte) {
+	if k, _ := c.Seek(key); k == nil {
+		return c.Last()
+	}
+	return c.Prev()
+}
+
+// Image returns an object's encoded form after the commit at the position; nil
+// where there was none.
+func (v *Views) Image(id EnvironmentID, o domain.Object, position uint64) ([]byte, error) {
+	var image []byte
+	err := v.db.View(func(tx *bbolt.Tx) error {
+		image = bytes.Clone(seekAt(tx.Bucket(bucketHistory).Cursor(), objectKey(id, o), position))
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read image of %s: %w", o, err)
+	}
+	return image, nil
+}
+
+// Past returns the project with one environment's parts as of a version of it.
+func (v *Views) Past(p *domain.Project, environment string, version uint64) (*domain.Project, error) {
+	env := p.Environments.Get(environment)
+	if env == nil {
+		return nil, domain.RefuseField(domain.NotFound, "environment", "there is no environment %q in project %q", environment, p.Key)
+	}
+	id := EnvironmentID{p.ID, env.ID}
+	ver, err := v.Version(id, version)
+	if err != nil {
+		return nil, err
+	}
+	return v.At(id, ver.Position)
+}
+
+// WaitProject returns when readers see a later commit of the project than the
+// one at the position.
+func (v *Views) WaitProject(ctx context.Context, id string, after uint64) error {
+	for {
+		st := v.published.Load()
+		if p := st.projects[id]; p != nil && p.Position > after {
+			return nil
+		}
+		select {
+		case <-st.next:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for project %s to pass position %d: %w", id, after, ctx.Err())
+		}
+	}
+}
+
+// KeyTaken tells whether some environment has the client key.
+func (v *Views) KeyTaken(clientKey string) bool {
+	_, taken := v.published.Load().keys[clientKey]
+	return taken
+}

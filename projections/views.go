@@ -1,0 +1,477 @@
+// Package projections keeps the read side of Flagledger: what the log says,
+// folded into one bbolt file and into snapshots in memory.
+//
+// [Views.Apply] takes the commits of the log in order. Everything that follows
+// from a commit (the state of its project, the history of each object, the
+// versions of the environments, the audit index, the answers to retries and the
+// position) is written in one transaction, so that after a crash the views are
+// as of some position and go on from there. While catching up, many commits
+// share a transaction. The file can be deleted at any time: it is made again
+// from the log, to the same bytes.
+//
+// What has been applied is published whole, as an immutable state behind one
+// atomic pointer; readers take no lock. [Views.Wait] waits for a position.
+package projections
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"flagledger/domain"
+)
+
+// batchLimit is how many commits share a transaction while catching up.
+const batchLimit = 4000
+
+// Options configures Open.
+type Options struct {
+	// Schema is the number of the layout and content of the views. A file of
+	// another number is deleted and made again.
+	Schema int
+	// Encode makes the answer for one flag, stored with its outcomes; may be nil.
+	Encode Encoder
+	// Upcast brings older events to their current version when the audit reads
+	// what was recorded; nil: there are none.
+	Upcast func(domain.RawEvent) (domain.RawEvent, error)
+	Logger *slog.Logger
+}
+
+// Views is the read side. Apply must not be called by two goroutines at once;
+// everything else may be called at any time.
+type Views struct {
+	db     *bbolt.DB
+	encode Encoder
+	upcast func(domain.RawEvent) (domain.RawEvent, error)
+	log    *slog.Logger
+
+	published atomic.Pointer[state]
+
+	mu      sync.Mutex // guards what follows: the writer's side
+	newest  *state     // what the next batch begins with, ahead of what is published while that is being written
+	batch   *batch
+	writing chan error // the outcome of the transaction under way; nil: there is none
+	failed  uint64     // position at which applying failed last; up to it every commit has a transaction of its own
+	failure atomic.Pointer[error]
+	applied atomic.Uint64 // commits applied since Open
+}
+
+// EnvironmentID names an environment for ever, also after its key is used again.
+type EnvironmentID struct {
+	Project string
+	ID      int32
+}
+
+// head is the newest version of an environment, and its last commit, which may
+// have changed only what SDKs are shown.
+type head struct {
+	version uint64
+	touched domain.Stamp
+	digest  *domain.Digest
+}
+
+func (h head) bytes() []byte {
+	b := append(bigEndian(h.version), bigEndian(h.touched.Position)...)
+	return append(append(b, bigEndian(uint64(h.touched.Time.UnixNano()))...), h.digest.Bytes()...)
+}
+
+func parseHead(b []byte) head {
+	h := head{version: binary.BigEndian.Uint64(b), digest: new(domain.Digest)}
+	h.touched.Position = binary.BigEndian.Uint64(b[8:])
+	h.touched.Time = time.Unix(0, int64(binary.BigEndian.Uint64(b[16:]))).UTC()
+	h.digest.SetBytes(b[24:])
+	return h
+}
+
+// state is what readers see: everything as of one position.
+type state struct {
+	position  uint64
+	projects  map[string]*domain.Project // by id
+	snapshots map[EnvironmentID]*Snapshot
+	keys      map[string]SDKKey        // by client key, or hash of a server key
+	tokens    map[string]*domain.Token // by hash
+	heads     map[EnvironmentID]head
+	next      chan struct{} // closed when this state is superseded
+}
+
+// Open opens or creates the views file and loads what is in it. A damaged file
+// is set aside, with ".damaged" behind its name, and made again from the log.
+func Open(path string, opts Options) (*Views, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	v, err := open(path, opts)
+	if !errors.Is(err, errDamaged) {
+		return v, err
+	}
+	opts.Logger.Warn("the views are damaged: they are set aside and made again from the log", "path", path, "error", err)
+	if err := os.Rename(path, path+".damaged"); err != nil {
+		return nil, fmt.Errorf("set damaged views aside: %w", err)
+	}
+	return open(path, opts)
+}
+
+// errDamaged says that the file is not what was written.
+var errDamaged = errors.New("the views file is damaged")
+
+func open(path string, opts Options) (v *Views, err error) {
+	// bbolt panics at pages that cannot be, and reads where a file that was cut
+	// has none.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			v, err = nil, fmt.Errorf("%w: %v", errDamaged, p)
+		}
+	}()
+	db, err := openFile(path, opts)
+	if err != nil {
+		return nil, err
+	}
+	v = &Views{db: db, encode: opts.Encode, upcast: opts.Upcast, log: opts.Logger}
+	if err := v.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: load %s: %w", errDamaged, path, err), db.Close())
+	}
+	return v, nil
+}
+
+// openFile opens the file, and starts a new one where its schema differs.
+func openFile(path string, opts Options) (*bbolt.DB, error) {
+	for {
+		db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
+		if errors.Is(err, bbolterrors.ErrTimeout) {
+			return nil, fmt.Errorf("open views: %s is in use by another process; each needs a data directory of its own", path)
+		}
+		if _, ok := errors.AsType[*fs.PathError](err); ok {
+			return nil, fmt.Errorf("open views: %w", err)
+		}
+		if err != nil { // it can be read, and is not what bbolt writes
+			return nil, fmt.Errorf("%w: open %s: %w", errDamaged, path, err)
+		}
+		var schema int
+		err = db.Update(func(tx *bbolt.Tx) error {
+			for _, name := range buckets {
+				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
+			}
+			meta := tx.Bucket(bucketMeta)
+			if raw := meta.Get(metaSchema); raw != nil {
+				schema = int(binary.BigEndian.Uint64(raw))
+				return nil
+			}
+			schema = opts.Schema
+			return meta.Put(metaSchema, bigEndian(uint64(opts.Schema)))
+		})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("prepare views %s: %w", path, err), db.Close())
+		}
+		if schema == opts.Schema {
+			return db, nil
+		}
+		opts.Logger.Info("views have another schema: rebuilding them from the log", "path", path, "found", schema, "wanted", opts.Schema)
+		if err := errors.Join(db.Close(), os.Remove(path)); err != nil {
+			return nil, fmt.Errorf("remove views of schema %d: %w", schema, err)
+		}
+	}
+}
+
+// Close closes the file. What was not yet in a transaction is applied again
+// after the next Open.
+func (v *Views) Close() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.batch = nil
+	return errors.Join(v.settle(), v.db.Close())
+}
+
+// load brings the state from the file into memory.
+func (v *Views) load() error {
+	st := &state{
+		projects: map[string]*domain.Project{}, snapshots: map[EnvironmentID]*Snapshot{},
+		heads: map[EnvironmentID]head{}, next: make(chan struct{}),
+	}
+	err := v.db.View(func(tx *bbolt.Tx) error {
+		if raw := tx.Bucket(bucketMeta).Get(metaPosition); raw != nil {
+			st.position = binary.BigEndian.Uint64(raw)
+		}
+		if err := loadProjects(tx, st.projects); err != nil {
+			return err
+		}
+		return tx.Bucket(bucketHeads).ForEach(func(k, raw []byte) error {
+			st.heads[parseEnvironmentID(k)] = parseHead(raw)
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range st.projects {
+		for _, env := range p.Environments.All() {
+			id := EnvironmentID{p.ID, env.ID}
+			snap, err := v.compile(nil, p, env, st.heads[id])
+			if err != nil {
+				return err
+			}
+			st.snapshots[id] = snap
+		}
+	}
+	st.indexKeys()
+	v.newest = st
+	v.published.Store(st)
+	return nil
+}
+
+func loadProjects(tx *bbolt.Tx, projects map[string]*domain.Project) error {
+	err := tx.Bucket(bucketProjects).ForEach(func(k, raw []byte) error {
+		p := &domain.Project{ID: string(k)}
+		p.Position, p.LastID = binary.BigEndian.Uint64(raw), int32(binary.BigEndian.Uint32(raw[8:]))
+		projects[p.ID] = p
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	environments := map[EnvironmentID]string{} // keys; environments come before their parts
+	return tx.Bucket(bucketCurrent).ForEach(func(k, image []byte) error {
+		id, o, err := parseObjectKey(k)
+		if err != nil {
+			return err
+		}
+		p := projects[id.Project]
+		if p == nil {
+			return fmt.Errorf("object %s of unknown project %s", o, id.Project)
+		}
+		if id.ID != 0 {
+			o.Environment = environments[id]
+		}
+		if err := p.Restore(o, image); err != nil {
+			return err
+		}
+		if o.Kind == domain.KindEnvironment {
+			environments[EnvironmentID{p.ID, p.Environments.Get(o.Key).ID}] = o.Key
+		}
+		return nil
+	})
+}
+
+// Position is the position of the last commit that readers can see.
+func (v *Views) Position() uint64 { return v.published.Load().position }
+
+// Durable is the position from which Apply goes on after a restart or failure.
+// What is visible is durable.
+func (v *Views) Durable() uint64 { return v.Position() }
+
+// Applied is the number of commits applied since Open.
+func (v *Views) Applied() uint64 { return v.applied.Load() }
+
+// Failure is why the views have stopped, or nil while they follow the log.
+func (v *Views) Failure() error {
+	if err := v.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Wait returns when readers can see the position, or when ctx is done.
+func (v *Views) Wait(ctx context.Context, position uint64) error {
+	for {
+		st := v.published.Load()
+		if st.position >= position {
+			return nil
+		}
+		select {
+		case <-st.next:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for position %d, now at %d: %w", position, st.position, ctx.Err())
+		}
+	}
+}
+
+// Apply takes the next commit. pending is how many more are known to follow:
+// with 0, everything is made durable and visible before Apply returns; otherwise
+// commits share transactions, each of which is written while the next one is
+// made. After an error nothing since Durable is kept, and the log must be read
+// from there.
+func (v *Views) Apply(rec domain.Recorded, pending uint64) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.batch == nil {
+		v.batch = newBatch(v.newest)
+	}
+	if rec.Position <= v.batch.position {
+		return nil
+	}
+	if err := v.apply(rec, pending); err != nil {
+		err = fmt.Errorf("apply commit %d: %w", rec.Position, errors.Join(err, v.settle()))
+		v.newest, v.batch = v.published.Load(), nil
+		v.failed = rec.Position
+		v.failure.Store(&err)
+		return err
+	}
+	if rec.Position >= v.failed { // they catch up, and have come past it
+		v.failure.Store(nil)
+		v.failed = 0
+	}
+	return nil
+}
+
+func (v *Views) apply(rec domain.Recorded, pending uint64) error {
+	if at := v.batch.position; rec.Position != at+1 {
+		return fmt.Errorf("the log has a gap: the last commit was %d", at)
+	}
+	if err := v.batch.apply(rec); err != nil {
+		return err
+	}
+	if pending > 0 && v.batch.commits < batchLimit && rec.Position > v.failed {
+		return nil
+	}
+	if err := v.flush(); err != nil {
+		return err
+	}
+	if pending > 0 && rec.Position > v.failed {
+		return nil
+	}
+	return v.settle()
+}
+
+// flush begins to make the batch durable and then visible.
+func (v *Views) flush() error {
+	b := v.batch
+	next, err := v.publishable(b)
+	if err != nil {
+		return err
+	}
+	if err := v.settle(); err != nil {
+		return err
+	}
+	writing := make(chan error, 1)
+	v.newest, v.batch, v.writing = next, nil, writing
+	go func() {
+		err := b.write(v.db)
+		if err == nil {
+			v.publish(next)
+			v.applied.Add(uint64(b.commits))
+		}
+		writing <- err
+	}()
+	return nil
+}
+
+// settle waits for the transaction under way.
+func (v *Views) settle() error {
+	if v.writing == nil {
+		return nil
+	}
+	err := <-v.writing
+	v.writing = nil
+	return err
+}
+
+// publish lets readers see the state.
+func (v *Views) publish(next *state) {
+	previous := v.published.Swap(next)
+	close(previous.next)
+	for id, snap := range previous.snapshots {
+		if next.snapshots[id] != snap {
+			close(snap.superseded)
+		}
+	}
+}
+
+// publishable makes the state that readers see after the batch.
+func (v *Views) publishable(b *batch) (*state, error) {
+	next := &state{
+		position: b.position, projects: maps.Clone(b.base.projects), snapshots: maps.Clone(b.base.snapshots),
+		keys: b.base.keys, tokens: b.base.tokens, heads: maps.Clone(b.base.heads), next: make(chan struct{}),
+	}
+	maps.Copy(next.projects, b.projects)
+	maps.Copy(next.heads, b.heads)
+	for id, key := range b.touched {
+		p := next.projects[id.Project]
+		env := p.Environments.Get(key)
+		if env == nil || env.ID != id.ID {
+			delete(next.snapshots, id)
+			continue
+		}
+		snap, err := v.compile(next.snapshots[id], p, env, b.heads[id])
+		if err != nil {
+			return nil, err
+		}
+		next.snapshots[id] = snap
+	}
+	if b.keysTouched {
+		next.indexKeys()
+	}
+	return next, nil
+}
+
+// Project returns the project of that id; one that does not exist is empty.
+func (v *Views) Project(id string) *domain.Project {
+	if p := v.published.Load().projects[id]; p != nil {
+		return p
+	}
+	return &domain.Project{ID: id}
+}
+
+// Projects returns all existing projects, in no order.
+func (v *Views) Projects() []*domain.Project {
+	var all []*domain.Project
+	for _, p := range v.published.Load().projects {
+		if p.Exists() {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// Token returns the token whose secret has this hex SHA-256, or nil.
+func (v *Views) Token(hash string) *domain.Token { return v.published.Load().tokens[hash] }
+
+// Answer tells which commit a client's idempotency key led to, and the hash of
+// the request that it came with. Position 0 means that the key is not known.
+func (v *Views) Answer(project, key string) (position uint64, requestHash string, err error) {
+	err = v.db.View(func(tx *bbolt.Tx) error {
+		raw := tx.Bucket(bucketAnswers).Get(answerKey(project, key))
+		if raw == nil {
+			return nil
+		}
+		position, requestHash = binary.BigEndian.Uint64(raw), string(raw[8:])
+		return nil
+	})
+	return position, requestHash, err
+}
+
+// Dump writes every bucket, key and value to visit, in order, for comparing two
+// files: views of the same log are equal byte for byte.
+func (v *Views) Dump(visit func(bucket, key, value []byte) error) error {
+	return v.db.View(func(tx *bbolt.Tx) error {
+		for _, name := range buckets {
+			err := tx.Bucket(name).ForEach(func(k, val []byte) error { return visit(name, k, val) })
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func encode(x any) ([]byte, error) {
+	b, err := json.Marshal(x)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return b, nil
+}

@@ -1,0 +1,93 @@
+package projections
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/bbolt"
+)
+
+// A write is one change of a bucket.
+type write struct {
+	key, value []byte
+	delete     bool
+}
+
+// put notes what the batch writes to a bucket. Nothing is changed then.
+func (b *batch) put(bucket, key, value []byte) {
+	b.writes[string(bucket)] = append(b.writes[string(bucket)], write{key: key, value: value})
+}
+
+// delete notes a key that the batch removes.
+func (b *batch) delete(bucket, key []byte) {
+	b.writes[string(bucket)] = append(b.writes[string(bucket)], write{key: key, delete: true})
+}
+
+// write carries the batch out in one transaction. Each bucket is written in the
+// order of its keys, and each key once: bbolt takes long for keys that come in
+// between others.
+func (b *batch) write(db *bbolt.DB) error {
+	err := db.Update(func(tx *bbolt.Tx) error {
+		tx.Bucket(bucketCommits).FillPercent = 1 // what comes next goes behind it
+		for _, name := range buckets {
+			if err := writeAll(tx.Bucket(name), b.writes[string(name)]); err != nil {
+				return fmt.Errorf("write %s: %w", name, err)
+			}
+		}
+		if err := b.writeTerms(tx.Bucket(bucketIndex)); err != nil {
+			return fmt.Errorf("write index: %w", err)
+		}
+		for _, prefix := range b.dropped {
+			if err := deletePrefix(tx.Bucket(bucketCurrent), prefix); err != nil {
+				return fmt.Errorf("drop environment: %w", err)
+			}
+		}
+		for id, p := range b.projects {
+			value := binary.BigEndian.AppendUint32(bigEndian(p.Position), uint32(p.LastID))
+			if err := tx.Bucket(bucketProjects).Put([]byte(id), value); err != nil {
+				return err
+			}
+		}
+		for id, h := range b.heads {
+			if err := tx.Bucket(bucketHeads).Put(environmentKey(id), h.bytes()); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(bucketMeta).Put(metaPosition, bigEndian(b.position))
+	})
+	if err != nil {
+		return fmt.Errorf("transaction up to %d: %w", b.position, err)
+	}
+	return nil
+}
+
+func writeAll(bucket *bbolt.Bucket, writes []write) error {
+	slices.SortStableFunc(writes, func(a, b write) int { return bytes.Compare(a.key, b.key) })
+	for i, w := range writes {
+		if i+1 < len(writes) && bytes.Equal(w.key, writes[i+1].key) {
+			continue // written again later
+		}
+		var err error
+		if w.delete {
+			err = bucket.Delete(w.key)
+		} else {
+			err = bucket.Put(w.key, w.value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deletePrefix(bucket *bbolt.Bucket, prefix []byte) error {
+	c := bucket.Cursor()
+	for k, _ := c.Seek(prefix); hasPrefix(k, prefix); k, _ = c.Seek(prefix) {
+		if err := c.Delete(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
