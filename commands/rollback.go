@@ -339,9 +339,18 @@ func (r *rollback) identities() {
 			r.event(r.env.IdentityEvents(surrogate, target(surrogate))...)
 		}
 	}
-	if erased > 0 {
-		r.warn("%d persons with overrides then were erased since: their overrides are not restored", erased)
+	r.warnings = warnErased(r.warnings, erased)
+}
+
+// warnErased adds a warning of persons whose overrides do not come back.
+func warnErased(warnings []string, erased int) []string {
+	switch erased {
+	case 0:
+		return warnings
+	case 1:
+		return append(warnings, "a person with overrides then was erased since: they are not restored")
 	}
+	return append(warnings, fmt.Sprintf("%d persons with overrides then were erased since: they are not restored", erased))
 }
 
 // survives tells whether a feature of then is still the same one.

@@ -160,7 +160,7 @@ func TestRollbackLeavesErasedPersonsAlone(t *testing.T) {
 	l.must(t, commands.EraseIdentity{Environment: "prod", Surrogate: "person-3-ana"})
 	delete(l.persons.(persons), "person-3-ana")
 	plan, err := l.Preview(t.Context(), l.project(), rollback(2))
-	if err != nil || len(plan.Events) > 0 || len(plan.Warnings) != 1 || !strings.Contains(plan.Warnings[0], "1 persons with overrides then were erased since") {
+	if err != nil || len(plan.Events) > 0 || len(plan.Warnings) != 1 || !strings.Contains(plan.Warnings[0], "a person with overrides then was erased since") {
 		t.Errorf("events %v, warnings %q, error %v", told(t, plan.Events), plan.Warnings, err)
 	}
 }

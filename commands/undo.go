@@ -43,7 +43,7 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 	if len(changes) == 0 {
 		return Plan{}, domain.Refuse(domain.NotFound, "no commit of project %q is selected", p.Key)
 	}
-	u := &undo{now: p, in: in, images: map[domain.Object]json.RawMessage{}, numbers: numbersOf(p)}
+	u := &undo{now: p, in: in, images: map[domain.Object]json.RawMessage{}, erased: map[domain.Object]bool{}, numbers: numbersOf(p)}
 	for _, change := range changes { // newest first
 		if err := u.takeBack(change); err != nil {
 			return Plan{}, err
@@ -58,6 +58,7 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 		return Plan{}, err
 	}
 	plan := Plan{Events: u.events}
+	plan.Warnings = warnErased(nil, len(u.erased))
 	plan.Hash, err = hashPlan(p, plan.Events)
 	return plan, err
 }
@@ -71,6 +72,7 @@ type undo struct {
 	conflicts []domain.FieldError
 	events    []domain.Event
 	numbers   *numbers
+	erased    map[domain.Object]bool // persons who are left alone
 }
 
 func (u *undo) conflict(o domain.Object, path, format string, args ...any) {
@@ -86,6 +88,10 @@ func (u *undo) takeBack(c domain.PastChange) error {
 	switch c.Object.Kind {
 	case domain.KindProject, domain.KindEnvironment, domain.KindSDKKey, domain.KindToken:
 		u.conflict(c.Object, "", "what was done to it cannot be undone here: change it yourself")
+		return nil
+	}
+	if env := u.now.Environments.Get(c.Object.Environment); c.Object.Kind == domain.KindIdentity && env != nil && !u.in.Persons.Known(u.now.ID, env.ID, c.Object.Key) {
+		u.erased[c.Object] = true
 		return nil
 	}
 	now, touched := u.images[c.Object]

@@ -95,6 +95,22 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// An erasure is not undone, nor what was done to somebody before it.
+func TestUndoLeavesErasedPersonsAlone(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, prod()...)
+	removed := l.must(t, commands.RemoveIdentityOverride{Environment: "prod", Feature: "search", Identifier: "ana"}).Position
+	erased := l.must(t, commands.SetIdentityOverride{Environment: "prod", Feature: "search", Identifier: "ana"}, commands.EraseIdentity{Environment: "prod", Surrogate: "person-3-ana"}).Position
+	delete(l.persons.(persons), "person-3-ana")
+	for _, position := range []uint64{removed, erased} {
+		plan, err := l.Preview(t.Context(), l.project(), undo(position))
+		if err != nil || len(plan.Events) > 0 || len(plan.Warnings) != 1 || !strings.Contains(plan.Warnings[0], "a person with overrides then was erased since") {
+			t.Errorf("events %v, warnings %q, error %v", told(t, plan.Events), plan.Warnings, err)
+		}
+	}
+}
+
 // Later edits of something else stay; of the same, nothing is done and all
 // conflicts are named.
 func TestUndoKeepsWhatCameLater(t *testing.T) {

@@ -93,7 +93,9 @@ func minute(position uint64) time.Time { return epoch.Add(time.Duration(position
 
 // Surrogate implements commands.Persons.
 func (l *ledger) Surrogate(_ context.Context, _ string, env int32, identifier string) (string, error) {
-	return l.Lookup("", env, identifier), nil
+	surrogate := l.Lookup("", env, identifier)
+	delete(l.erased, surrogate) // somebody new, of the same name
+	return surrogate, nil
 }
 
 // Lookup implements commands.Persons: everybody is known.

@@ -12,197 +12,11 @@ import (
 	"pgregory.net/rapid"
 
 	"flagledger/commands"
+	"flagledger/commands/commandtest"
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
 	"flagledger/projections"
 )
-
-// What random commands are about. Few of each, so that they meet.
-var (
-	environmentKeys = rapid.SampledFrom([]string{"dev", "prod", "prod", "qa"})
-	featureKeys     = rapid.SampledFrom([]string{"f", "f", "g", "g", "h", "i"})
-	segmentKeys     = rapid.SampledFrom([]string{"r", "s", "s", "t", "u"})
-	people          = []string{"ana", "ben"}
-	variantKeys     = []string{"x", "y", "z"}
-	texts           = rapid.SampledFrom([]string{"", "one", "two"})
-	values          = rapid.SampledFrom([]evaluation.Value{evaluation.Null(), evaluation.Bool(true), evaluation.Int(7), evaluation.String("a"), evaluation.String("b")})
-)
-
-// optional draws something or leaves it out.
-func optional[T any](t *rapid.T, label string, g *rapid.Generator[T]) *T {
-	return rapid.Ptr(g, true).Draw(t, label)
-}
-
-// drawState draws a state of a feature, mostly one that it can have.
-func drawState(t *rapid.T, f *domain.Feature) commands.StateInput {
-	in := commands.StateInput{Enabled: optional(t, "enabled", rapid.Bool())}
-	if rapid.Bool().Draw(t, "with a value") {
-		in.Value = commands.Some(values.Draw(t, "value"))
-	}
-	if rapid.Bool().Draw(t, "with weights") {
-		in.Weights = commands.Some(map[string]float64{})
-		if f != nil {
-			for _, v := range f.Variants {
-				in.Weights.Value[v.Key] = rapid.SampledFrom([]float64{0, 12.5, 33, 51}).Draw(t, "weight")
-			}
-		}
-	}
-	return in
-}
-
-func drawVariants(t *rapid.T) []commands.VariantInput {
-	var all []commands.VariantInput
-	for _, key := range variantKeys[:rapid.IntRange(0, len(variantKeys)).Draw(t, "variants")] {
-		all = append(all, commands.VariantInput{Key: key, Value: values.Draw(t, "value"), Weight: rapid.SampledFrom([]float64{0, 10, 30}).Draw(t, "weight")})
-	}
-	return all
-}
-
-func drawRules(t *rapid.T) commands.Rules {
-	rules := make(commands.Rules, rapid.IntRange(1, 2).Draw(t, "rules"))
-	for i := range rules {
-		rules[i].Type = rapid.SampledFrom([]evaluation.RuleType{evaluation.All, evaluation.Any, evaluation.None}).Draw(t, "type")
-		for range rapid.IntRange(1, 2).Draw(t, "conditions") {
-			rules[i].Conditions = append(rules[i].Conditions, rapid.SampledFrom([]evaluation.Condition{
-				{Property: "country", Operator: evaluation.Equal, Value: "US"}, {Property: "country", Operator: evaluation.In, Value: "US,CA"},
-				{Property: "plan", Operator: evaluation.IsSet}, {Operator: evaluation.PercentageSplit, Value: "50"},
-				{Property: "$.identity.identifier", Operator: evaluation.NotEqual, Value: "ben"},
-			}).Draw(t, "condition"))
-		}
-	}
-	return rules
-}
-
-// drawCommand draws any command. Many are refused: there is no such thing, or
-// there is one already.
-func drawCommand(t *rapid.T, l *ledger, deleting bool) commands.Command {
-	env, feature, segment := environmentKeys.Draw(t, "environment"), featureKeys.Draw(t, "feature"), segmentKeys.Draw(t, "segment")
-	content := []func() commands.Command{
-		func() commands.Command { return commands.SetVariants{Feature: feature, Variants: drawVariants(t)} },
-		func() commands.Command {
-			return commands.SetFeatureState{Environment: env, Feature: feature, StateInput: drawState(t, l.shop().Features.Get(feature))}
-		},
-		func() commands.Command {
-			return commands.UpdateSegment{Segment: segment, Name: new("n" + texts.Draw(t, "name")), Rules: new(drawRules(t))}
-		},
-		func() commands.Command {
-			return commands.SetSegmentOverride{Environment: env, Feature: feature, Segment: segment, Place: optional(t, "place", rapid.IntRange(0, 2)), StateInput: drawState(t, l.shop().Features.Get(feature))}
-		},
-		func() commands.Command {
-			return commands.RemoveSegmentOverride{Environment: env, Feature: feature, Segment: segment}
-		},
-		func() commands.Command {
-			var order []string
-			if e := l.shop().Environments.Get(env); e != nil {
-				order = rapid.Permutation(e.Overrides.Get(feature).Order()).Draw(t, "order")
-			}
-			return commands.OrderSegmentOverrides{Environment: env, Feature: feature, Order: order}
-		},
-		func() commands.Command {
-			c := commands.SetIdentityOverride{Environment: env, Feature: feature, Identifier: rapid.SampledFrom(people).Draw(t, "person"), Enabled: optional(t, "enabled", rapid.Bool())}
-			if rapid.Bool().Draw(t, "with a variant") {
-				c.Variant = new(rapid.SampledFrom(variantKeys).Draw(t, "variant"))
-			} else if rapid.Bool().Draw(t, "with a value") {
-				c.Value = commands.Some(values.Draw(t, "value"))
-			}
-			return c
-		},
-		func() commands.Command {
-			return commands.RemoveIdentityOverride{Environment: env, Feature: feature, Identifier: rapid.SampledFrom(people).Draw(t, "person")}
-		},
-		func() commands.Command {
-			c := commands.Rollback{Environment: env}
-			if e := l.shop().Environments.Get(env); e != nil {
-				newest := l.CurrentVersion(projections.EnvironmentID{Project: l.shop().ID, ID: e.ID})
-				c.Version = rapid.Uint64Range(1, max(newest, 1)).Draw(t, "version")
-			}
-			c.RestoreDeleted = deleting && rapid.Bool().Draw(t, "restore")
-			if deleting && rapid.Bool().Draw(t, "selected") {
-				c.Features = []string{feature}
-			}
-			return c
-		},
-	}
-	all := []func() commands.Command{
-		func() commands.Command { return commands.CreateEnvironment{Key: env} },
-		func() commands.Command {
-			return commands.CloneEnvironment{Source: environmentKeys.Draw(t, "source"), Key: env}
-		},
-		func() commands.Command {
-			return commands.UpdateEnvironment{Environment: env, Name: new("n" + texts.Draw(t, "name")), Settings: commands.Settings{HideSensitiveData: optional(t, "hide", rapid.Bool())}}
-		},
-		func() commands.Command {
-			return commands.UpdateProject{Description: new(texts.Draw(t, "description")), HideDisabledFlags: optional(t, "hide", rapid.Bool())}
-		},
-		func() commands.Command {
-			return commands.CreateFeature{Key: feature, DefaultEnabled: rapid.Bool().Draw(t, "on"), InitialValue: values.Draw(t, "value"), Variants: drawVariants(t)}
-		},
-		func() commands.Command {
-			return commands.UpdateFeature{Feature: feature, Description: new(texts.Draw(t, "description")), ServerKeyOnly: optional(t, "server", rapid.Bool())}
-		},
-		func() commands.Command {
-			c := commands.CreateSegment{Key: segment, Rules: drawRules(t)}
-			if rapid.Bool().Draw(t, "for a feature") {
-				c.Feature = feature
-			}
-			return c
-		},
-		func() commands.Command { return commands.UnpinSegment{Environment: env, Segment: segment} },
-		func() commands.Command { return commands.UnpinVariants{Environment: env, Feature: feature} },
-		func() commands.Command {
-			return commands.SetContext{Key: rapid.SampledFrom([]string{"country", "plan"}).Draw(t, "trait"), Type: domain.StringContext, Description: texts.Draw(t, "description")}
-		},
-		func() commands.Command {
-			c, _ := commands.NewSDKKey(env, "key", rapid.SampledFrom([]domain.SDKKeyKind{domain.ClientKey, domain.ServerKey}).Draw(t, "kind"), epoch.AddDate(1, 0, 0))
-			return c
-		},
-	}
-	if deleting {
-		all = append(all,
-			func() commands.Command { return commands.DeleteEnvironment{Environment: env} },
-			func() commands.Command { return commands.DeleteFeature{Feature: feature} },
-			func() commands.Command { return commands.DeleteSegment{Segment: segment} },
-			func() commands.Command { return commands.RemoveContext{Key: "country"} },
-			func() commands.Command {
-				if e := l.shop().Environments.Get(env); e != nil {
-					for id := range e.Keys.All() {
-						return commands.RevokeSDKKey{Environment: env, ID: id}
-					}
-				}
-				return commands.DeleteProject{}
-			},
-			func() commands.Command {
-				surrogate := "person-0-nobody"
-				if e := l.shop().Environments.Get(env); e != nil {
-					surrogate = l.Lookup("", e.ID, rapid.SampledFrom(people).Draw(t, "person"))
-				}
-				return commands.EraseIdentity{Environment: env, Surrogate: surrogate}
-			},
-			func() commands.Command {
-				return commands.Undo{Selection: domain.Selection{Position: rapid.Uint64Range(1, uint64(len(l.log))).Draw(t, "position")}}
-			},
-		)
-	}
-	if rapid.IntRange(0, 3).Draw(t, "of content") > 0 {
-		all = content
-	}
-	return rapid.SampledFrom(all).Draw(t, "command")()
-}
-
-// drawIdentities are people of whom some have overrides.
-func drawIdentities() []*evaluation.Identity {
-	trait := func(key, value string) evaluation.Trait {
-		return evaluation.Trait{Key: key, Value: evaluation.String(value)}
-	}
-	all := []*evaluation.Identity{
-		{Identifier: "ana", Traits: []evaluation.Trait{trait("country", "US")}},
-		{Identifier: "ben", Traits: []evaluation.Trait{trait("country", "CA"), trait("plan", "pro")}},
-	}
-	for i := range 12 {
-		all = append(all, &evaluation.Identity{Identifier: fmt.Sprintf("visitor %d", i), Traits: []evaluation.Trait{trait("country", []string{"US", "CA", "MX"}[i%3])}})
-	}
-	return all
-}
 
 // answer is what an identity gets of a feature.
 type answer struct {
@@ -215,7 +29,7 @@ type answer struct {
 // answersOf evaluates everybody in a snapshot; by feature and identity.
 func answersOf(s *projections.Snapshot) map[string]map[string]answer {
 	all := map[string]map[string]answer{}
-	for _, id := range drawIdentities() {
+	for _, id := range commandtest.Identities() {
 		id.Overrides = s.IdentityOverrides(fmt.Sprintf("person-%d-%s", s.Environment.ID, id.Identifier))
 		note(all, id.Identifier, s.Evaluation.Evaluate(nil, id))
 	}
@@ -229,7 +43,7 @@ func answersFromNothing(t failer, p *domain.Project, env *domain.Environment) ma
 		t.Fatalf("compile: %v", err)
 	}
 	all := map[string]map[string]answer{}
-	for _, id := range drawIdentities() {
+	for _, id := range commandtest.Identities() {
 		note(all, id.Identifier, e.Compiled.Evaluate(nil, e.Identity(fmt.Sprintf("person-%d-%s", env.ID, id.Identifier), id.Identifier, id.Traits)))
 	}
 	return all
@@ -290,12 +104,7 @@ type live struct {
 func newMachine(t *rapid.T, dir string) *machine {
 	m := &machine{ledger: newLedger(t, dir), versions: map[projections.EnvironmentID][]live{}}
 	m.states = []*domain.Project{m.shop()}
-	m.do(t, commands.CreateProject{Key: "shop"}, commands.CreateEnvironment{Key: "dev"}, commands.CreateEnvironment{Key: "prod"},
-		commands.CreateFeature{Key: "f", Variants: []commands.VariantInput{{Key: "x", Value: evaluation.String("X"), Weight: 30}, {Key: "y", Value: evaluation.String("Y"), Weight: 0}}},
-		commands.CreateFeature{Key: "g", InitialValue: evaluation.String("a")}, commands.CreateFeature{Key: "h"},
-		commands.CreateSegment{Key: "r", Rules: onTrait("plan", "pro")}, commands.CreateSegment{Key: "s", Rules: onTrait("country", "US")},
-		commands.CreateSegment{Key: "t", Feature: "f", Rules: onTrait("country", "CA")},
-		overriding("prod", "f", "s", "a"), overriding("prod", "f", "t", "b"), overriding("dev", "g", "r", "b"))
+	m.do(t, commandtest.Opening("shop")...)
 	m.check(t)
 	return m
 }
@@ -310,11 +119,26 @@ func (m *machine) step(t *rapid.T, deleting bool) {
 	}
 }
 
+// world is what commands are drawn from.
+func (m *machine) world(deleting bool) commandtest.World {
+	w := commandtest.World{
+		Project: m.shop(), Deleting: deleting,
+		Version: func(environment int32) uint64 {
+			return m.CurrentVersion(projections.EnvironmentID{Project: m.shop().ID, ID: environment})
+		},
+		Surrogate: func(environment int32, identifier string) string { return m.Lookup("", environment, identifier) },
+	}
+	if deleting {
+		w.Position = rapid.Uint64Range(1, uint64(len(m.log)))
+	}
+	return w
+}
+
 func (m *machine) try(t *rapid.T, deleting bool) (recorded bool) {
 	before, commits := m.shop(), len(m.log)
 	var all []commands.Command
 	for range rapid.SampledFrom([]int{1, 1, 1, 1, 1, 2, 3}).Draw(t, "commands") {
-		all = append(all, drawCommand(t, m.ledger, deleting))
+		all = append(all, m.world(deleting).Command(t))
 	}
 	result, err := m.service.Do(context.Background(), commands.Change{Project: "shop", Commands: all, Actor: domain.Actor{ID: "ana"}})
 	if err != nil {
@@ -414,6 +238,18 @@ func TestViewsFollowTheLog(t *testing.T) {
 				}
 			}
 		}
+		for id, versions := range m.versions {
+			for i, then := range versions {
+				past, err := m.At(id, then.position)
+				if err != nil {
+					t.Fatalf("version %d of %v: %v", i+1, id, err)
+				}
+				env := past.Environments.Get(then.snapshot.Environment.Key)
+				if got, want := answersFromNothing(t, past, env), answersOf(then.snapshot); !maps.EqualFunc(got, want, maps.Equal) {
+					t.Fatalf("version %d of %s answers %v\nand live it did %v", i+1, env.Key, got, want)
+				}
+			}
+		}
 
 		before, keys := dumpOf(t, m.Views), slices.Collect(maps.Keys(maps.Collect(m.shop().Environments.All())))
 		images := imagesOf(t, m.shop(), keys...)
@@ -497,6 +333,57 @@ func TestRollback(t *testing.T) {
 		}
 		m.close(t)
 	})
+}
+
+// Undoing the last commit leads back to the version before, everywhere, and
+// undoing that to where it was. What is done to environments, keys and the project
+// itself is refused, and who is erased stays so; else nothing can stand in the way.
+func TestUndoOfTheLast(t *testing.T) {
+	root := memoryDir(t)
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t, subdirectory(t, root))
+		for range 10 {
+			before := m.shop()
+			digests := m.digests()
+			if !m.try(t, true) || m.shop().ID != before.ID {
+				continue
+			}
+			now := m.digests()
+			if !m.undo(t) {
+				continue
+			}
+			if got := m.digests(); !maps.Equal(got, digests) {
+				t.Fatalf("undoing %s leads to\n%v, was\n%v", m.log[len(m.log)-2].Raw, got, digests)
+			}
+			if m.undo(t); !maps.Equal(m.digests(), now) {
+				t.Fatalf("undoing that leads to\n%v, was\n%v", m.digests(), now)
+			}
+		}
+		m.close(t)
+	})
+}
+
+// undo takes the last commit back, and tells whether it could be.
+func (m *machine) undo(t *rapid.T) bool {
+	last := m.log[len(m.log)-1]
+	_, err := m.service.Do(context.Background(), commands.Change{Project: "shop", Commands: []commands.Command{commands.Undo{Selection: domain.Selection{Position: last.Position}}}})
+	if _, refused := errors.AsType[*domain.Error](err); err != nil && !refused {
+		t.Fatalf("undo %s: %v", last.Raw, err)
+	}
+	if len(m.log) > int(last.Position) {
+		m.check(t)
+	}
+	for _, e := range last.Events {
+		switch e.(type) {
+		case domain.IdentityErased, domain.ProjectCreated, domain.ProjectUpdated, domain.ProjectDeleted, domain.EnvironmentCreated, domain.EnvironmentUpdated, domain.EnvironmentDeleted,
+			domain.SDKKeyCreated, domain.SDKKeyUpdated, domain.SDKKeyRevoked:
+			return false
+		}
+	}
+	if err != nil {
+		t.Fatalf("undo of the last commit %s: %v", last.Raw, err)
+	}
+	return true
 }
 
 func (m *machine) rollback(t *rapid.T, env string, version uint64) {
