@@ -118,9 +118,14 @@ func TestAdminRoles(t *testing.T) {
 		{"PATCH", P, "viewer", "", `{"name":"a"}`, 403, `the token \"viewer\" has no right to manage in project shop`},
 		{"PATCH", E, "live editor", "", `{"name":"a"}`, 403, `the token \"live editor\" has no right to manage in environment live of project shop`},
 	})
-	if got := a.ask(call{method: "GET", path: P + "/environments", token: "live viewer", status: 200}); strings.Contains(got.body, `"test"`) {
-		t.Errorf("who may see live sees also %s", got.body)
+	a.ask(call{method: "PUT", path: P + "/features/checkout/tests", status: 200, body: `{"override_tests":true,"reason":"to see one fail","cases":[
+		{"name":"in live","environment":"live","identifier":"ada","enabled":true},{"name":"in test","environment":"test","identifier":"ada","enabled":false}]}`})
+	for _, path := range []string{"/environments", "/features/checkout/tests"} {
+		if got := a.ask(call{method: "GET", path: P + path, token: "live viewer", status: 200, contains: "live"}); strings.Contains(got.body, "test\"") {
+			t.Errorf("GET %s: who may see live sees also %s", path, got.body)
+		}
 	}
+	a.ask(call{method: "GET", path: P + "/features/checkout/tests", status: 200, contains: `"cases":[{"name":"in live" ... "environment":"test" ... "failures":[{"name":"in test"`})
 }
 
 // Who audits one environment sees of a commit what concerns that, and what all share.

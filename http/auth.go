@@ -52,6 +52,13 @@ func (s *Server) admin(right domain.Right, handle func(*request) error, query ..
 		if err := r.authenticate(); err != nil {
 			return err
 		}
+		waited, err := s.awaitPosition(c.Request())
+		if err == nil && waited {
+			err = r.authenticate() // the token may have been revoked in the meantime
+		}
+		if err != nil {
+			return err
+		}
 		if err := r.locate(right); err != nil {
 			if replayed, answerErr := r.replayedDelete(); replayed || answerErr != nil {
 				return answerErr
@@ -194,18 +201,24 @@ func (r *request) environmentID() projections.EnvironmentID {
 	return environmentID(r.project, r.environment)
 }
 
-// awaitPosition holds a read back until the views show the position it asks for.
-func (s *Server) awaitPosition(ctx context.Context, asked string) error {
-	position, err := strconv.ParseUint(asked, 10, 64)
-	if err != nil {
-		return domain.RefuseField(domain.Malformed, "Flagledger-Min-Position", "%q is not a position", asked)
+// awaitPosition holds a request back until the views show the position that it
+// asks for, and tells whether it asks for one. Only those who are known are
+// waited with: a stranger could hold connections for nothing.
+func (s *Server) awaitPosition(r *http.Request) (asked bool, err error) {
+	header := r.Header["Flagledger-Min-Position"]
+	if header == nil {
+		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, minPositionWait)
+	position, err := strconv.ParseUint(header[0], 10, 64)
+	if err != nil {
+		return true, domain.RefuseField(domain.Malformed, "Flagledger-Min-Position", "%q is not a position", header[0])
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), minPositionWait)
 	defer cancel()
 	if err := s.Views.Wait(ctx, position); err != nil {
-		return domain.Refuse(domain.Unavailable, "position %d is not visible here yet; this process is at %d", position, s.Views.Position())
+		return true, domain.Refuse(domain.Unavailable, "position %d is not visible here yet; this process is at %d", position, s.Views.Position())
 	}
-	return nil
+	return true, nil
 }
 
 // why is what every write says beside what it does.

@@ -91,6 +91,13 @@ func (o *ofrep) keyed(handle func(echo.Context, sdkAccess) error) echo.HandlerFu
 		if err != nil {
 			return err
 		}
+		if asked, err := o.awaitPosition(c.Request()); err != nil {
+			return err
+		} else if asked {
+			if at, err = o.access(c.Request().Header); err != nil { // as of now
+				return err
+			}
+		}
 		return handle(c, at)
 	})
 }

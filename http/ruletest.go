@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 
 	"flagledger/commands"
 	"flagledger/domain"
@@ -75,7 +76,24 @@ func (s *Server) getFeatureTests(r *request) error {
 	if err != nil {
 		return err
 	}
+	r.leaveOut(&tests)
 	return r.show(r.project.Revision(domain.Object{Kind: domain.KindFeatureTests, Key: f.Key}), tests)
+}
+
+// leaveOut takes out of the cases of a feature those of environments that the
+// token may not see.
+func (r *request) leaveOut(tests *shownTests) {
+	cases, _ := tests.Cases.([]domain.FeatureCase)
+	hidden := map[string]bool{}
+	shown := slices.DeleteFunc(slices.Clone(cases), func(c domain.FeatureCase) bool {
+		hidden[c.Name] = !r.token.Allows(domain.Read, r.project.Key, c.Environment)
+		return hidden[c.Name]
+	})
+	if len(shown) == len(cases) {
+		return
+	}
+	tests.Cases = shown
+	tests.Failures = slices.DeleteFunc(tests.Failures, func(f shownFailure) bool { return hidden[f.Name] })
 }
 
 func (s *Server) setFeatureTests(r *request) error {

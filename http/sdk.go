@@ -100,9 +100,17 @@ func (k *sdk) routes() []route {
 // keyed wraps a handler that needs an SDK key.
 func (k *sdk) keyed(handle func(echo.Context, sdkAccess) error) echo.HandlerFunc {
 	return k.open(func(c echo.Context) error {
-		at, err := k.access(c.Request().Header.Get("X-Environment-Key"))
+		key := c.Request().Header.Get("X-Environment-Key")
+		at, err := k.access(key)
 		if err != nil {
 			return err
+		}
+		if asked, err := k.awaitPosition(c.Request()); err != nil {
+			return err
+		} else if asked {
+			if at, err = k.access(key); err != nil { // as of now
+				return err
+			}
 		}
 		return handle(c, at)
 	})

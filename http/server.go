@@ -106,16 +106,8 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// ServeHTTP answers a request. Any read that asks for a position waits for it.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if asked := r.Header["Flagledger-Min-Position"]; asked != nil {
-		if err := s.awaitPosition(r.Context(), asked[0]); err != nil {
-			s.handleError(err, s.echo.NewContext(r, w))
-			return
-		}
-	}
-	s.echo.ServeHTTP(w, r)
-}
+// ServeHTTP answers a request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
 
 // The beginnings of the administration's paths.
 const (
@@ -152,7 +144,7 @@ func (s *Server) routes() []route {
 		{get, e, s.admin(domain.Read, s.getEnvironment)},
 		{patch, e, s.admin(domain.Manage, s.updateEnvironment)},
 		{del, e, s.admin(domain.Manage, s.deleteEnvironment)},
-		{post, e + "/clone", s.admin(domain.Read, s.cloneEnvironment)},
+		{post, e + "/clone", s.admin(domain.Manage, s.cloneEnvironment)},
 		{get, e + "/keys", s.admin(domain.Manage, s.listKeys, paged...)},
 		{post, e + "/keys", s.admin(domain.Manage, s.createKey)},
 		{patch, e + "/keys/:id", s.admin(domain.Manage, s.updateKey)},
