@@ -6,10 +6,10 @@ BENCH    ?= .
 SEED     ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint bench fuzz e2e agreement cover tidy check
+.PHONY: help build test race lint bench bench-http soak fuzz e2e agreement cover tidy check
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## The static binary, bin/flagledger
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/flagledger ./cmd/flagledger
@@ -34,6 +34,9 @@ lint: ## Format, vet, modernize, staticcheck, errcheck, errorlint, exhaustive sw
 
 bench: ## Benchmarks with allocations (BENCH=regexp)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+bench-http: build ## The built binary over HTTP beside Echo: the table of docs/performance.md, some minutes (BENCHFLAGS=-rows=W1)
+	go run ./cmd/flagledger/bench http $(BENCHFLAGS)
 
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@packages=$$(go list ./...) || exit 1; \

@@ -53,6 +53,7 @@ type config struct {
 	tlsKey     string
 	accessLog  string // a httpapi.AccessPolicy
 	accessDays int
+	pprof      string // address, "" for none
 }
 
 func serveCommand() *cobra.Command {
@@ -79,6 +80,7 @@ func serveCommand() *cobra.Command {
 	f.StringVar(&c.tlsKey, "tls-key", "", "key file of the certificate")
 	f.StringVar(&c.accessLog, "access-log", string(httpapi.AccessSensitive), "which reads of segment rules and identity data are recorded: off, sensitive or all")
 	f.IntVar(&c.accessDays, "access-log-days", int(access.DefaultRetention/day), "for how many days they are kept")
+	f.StringVar(&c.pprof, "pprof", "", "address of this machine to serve profiles on, such as 127.0.0.1:6060")
 	cmd.PreRunE = fromEnvironment(f)
 	f.BoolVar(&c.demo, "demo", false, "fill in a small shop, with keys that are no secret, and print requests to try")
 	return cmd
@@ -154,7 +156,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics.MustRegister(counted, looks)
+	metrics.MustRegister(counted, looks, persons{l})
 	api := httpapi.New(httpapi.Config{
 		Commands: service, Views: views, Identities: l, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Ready: l.ready, Metrics: metrics, Logger: logger,
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
@@ -162,6 +164,16 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", c.listen, err)
+	}
+	if c.pprof != "" {
+		profiles, err := listenPprof(c.pprof)
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		defer func() { _ = profiles.Close() }()
+		server := &http.Server{Handler: pprofHandler(), ReadHeaderTimeout: 10 * time.Second}
+		go func() { _ = server.Serve(profiles) }() // until the listener is closed
+		logger.Info("serving profiles", "url", "http://"+profiles.Addr().String()+"/debug/pprof/")
 	}
 	// Read and write deadlines of streams are set per event.
 	server := &http.Server{

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The program that the table compares with is the test binary once more.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "floor" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "flagledger")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "flagledger/cmd/flagledger").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return binary
+}
+
+// Every row can be measured: the workloads load, and all answers are right. The figures of so short a run mean nothing.
+func TestHTTP(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "performance.md")
+	if err := os.WriteFile(file, []byte("before\n<!-- bench-http -->\nold\n<!-- end of bench-http -->\nafter\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var table bytes.Buffer
+	args := []string{"http", "-binary", build(t), "-round", "20ms", "-rounds", "1", "-scale", "0.001", "-update", file}
+	if err := run(t.Context(), args, &table, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	written, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "before\n<!-- bench-http -->\n" + table.String() + "<!-- end of bench-http -->\nafter\n"; string(written) != want {
+		t.Errorf("the file is\n%s\nwant\n%s", written, want)
+	}
+	for _, row := range []string{"W1: all 100 flags", "W2: one flag", "W3: all 1,000 flags", "W4: ready", "GET flags, unchanged", "GET environment-document", "changed trait", "change, durable", "8 project(s)", "streams are told", "100 x the overrides", "idle demo"} {
+		if !strings.Contains(table.String(), row) {
+			t.Errorf("the table has no row %q:\n%s", row, &table)
+		}
+	}
+}
+
+// The same seed makes the same project, on every machine.
+func TestWorkloadIsFixed(t *testing.T) {
+	for _, w := range []workload{w1, w3} {
+		if a, b := text(w.commands()), text(w.commands()); a != b {
+			t.Errorf("%s is made differently each time", w.project)
+		} else if len(a) > 1<<20 {
+			t.Errorf("the commands of %s take %d bytes, more than a server takes by default", w.project, len(a))
+		}
+	}
+	const want = `{"identifier":"user-0000007","traits":[`
+	if got := text(identity(7)); !strings.HasPrefix(got, want) {
+		t.Errorf("identity 7 is %s", got)
+	}
+}
+
+// A load ends with the first wrong answer, and says what it was.
+func TestLoadMeetsAWrongAnswer(t *testing.T) {
+	floor, err := startFloor(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := floor.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	l := load{address: floor.address, connections: 4, total: 1000, status: 200, request: func(b []byte, n int) []byte {
+		path := "/fixed/10"
+		if n == 500 {
+			path = "/elsewhere"
+		}
+		return append(b, message("GET", path, nil, "")...)
+	}}
+	if r, err := l.run(t.Context()); err == nil || !strings.Contains(err.Error(), "404 Not Found, want 200") || r.requests >= 1000 {
+		t.Errorf("%d requests, error %v", r.requests, err)
+	}
+}

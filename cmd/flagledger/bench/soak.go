@@ -1,0 +1,9 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+func soak(context.Context, options, io.Writer) error { return errors.New("not yet") }
