@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"flagledger/domain"
+	"flagledger/eventstore/streams"
 )
 
 // Last returns the position of the project's last commit, 0 if it has none.
@@ -28,11 +29,16 @@ func (s *Store) Last(ctx context.Context, project string) (uint64, error) {
 
 // LastPosition returns the position of the last commit of the log, 0 if it is empty.
 func (s *Store) LastPosition(ctx context.Context) (uint64, error) {
-	info, err := s.stream.Info(ctx)
+	info, err := s.info(ctx)
 	if err != nil {
 		return 0, unavailable(ctx, "read last position", err)
 	}
 	return info.State.LastSeq, nil
+}
+
+// info asks for the state of the log.
+func (s *Store) info(ctx context.Context) (*jetstream.StreamInfo, error) {
+	return streams.Ask(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return s.stream.Info(ctx) })
 }
 
 // Get returns what stands at the position. One that the log has not reached is

@@ -90,7 +90,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.StartTimeout)
 	defer cancel()
-	pause := backoff{first: 100 * time.Millisecond, limit: 2 * time.Second}
+	pause := backoff{first: 100 * time.Millisecond, limit: time.Second}
 	for {
 		err := s.connect(ctx, o)
 		if err == nil {
@@ -134,8 +134,6 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 		}
 		s.js = js
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // without a leader nobody answers
-	defer cancel()
 	stream, err := openLog(ctx, s.js, s.replicas)
 	s.stream = stream
 	return err

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"flagledger/eventstore/streams"
 )
 
 const (
@@ -51,10 +53,7 @@ func logConfig(replicas int) jetstream.StreamConfig {
 
 // openLog creates the log where it does not exist, and verifies it.
 func openLog(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.Stream, error) {
-	log, err := js.Stream(ctx, Stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		log, err = js.CreateStream(ctx, logConfig(replicas))
-	}
+	log, err := streams.Open(ctx, js, logConfig(replicas))
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", Stream, err)
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"flagledger/eventstore/streams"
 )
 
 const (
@@ -25,15 +27,13 @@ const (
 	requestTimeout = 5 * time.Second
 	// lastWords is how long the end of a process may wait for its last writing.
 	lastWords = 2 * time.Second
-	// firstPause and lastPause are between attempts to reach the stream.
-	firstPause, lastPause = 100 * time.Millisecond, 5 * time.Second
 )
 
 // Run follows the stream and writes to it what is recorded, until ctx is done;
 // then it writes a last time. What fails is tried again.
 func (s *Store) Run(ctx context.Context, js jetstream.JetStream, replicas int) {
 	var stream jetstream.Stream
-	s.persist(ctx, "open the stream of accesses", func() (err error) {
+	streams.Persist(ctx, s.Logger, "open the stream of accesses", s.progress, func() (err error) {
 		stream, err = s.open(ctx, js, replicas)
 		return err
 	})
@@ -45,7 +45,7 @@ func (s *Store) Run(ctx context.Context, js jetstream.JetStream, replicas int) {
 	s.mu.Unlock()
 	var running sync.WaitGroup
 	running.Go(func() {
-		s.persist(ctx, "follow the accesses", func() error { return s.follow(ctx, stream) })
+		streams.Persist(ctx, s.Logger, "follow the accesses", s.progress, func() error { return s.follow(ctx, stream) })
 	})
 	s.write(ctx)
 	running.Wait()
@@ -54,23 +54,18 @@ func (s *Store) Run(ctx context.Context, js jetstream.JetStream, replicas int) {
 // open returns the stream. Of one that exists only the retention is made what
 // it is to be: the rest is the operator's.
 func (s *Store) open(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	stream, err := js.Stream(ctx, Stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return js.CreateStream(ctx, jetstream.StreamConfig{
-			Name:        Stream,
-			Description: "Who looked at rules of segments and data of identities. Not part of the log.",
-			Subjects:    []string{subject},
-			Retention:   jetstream.LimitsPolicy,
-			Storage:     jetstream.FileStorage,
-			Compression: jetstream.S2Compression,
-			Replicas:    replicas,
-			MaxAge:      s.Retention,
-			DenyDelete:  true,
-			DenyPurge:   true,
-		})
-	}
+	stream, err := streams.Open(ctx, js, jetstream.StreamConfig{
+		Name:        Stream,
+		Description: "Who looked at rules of segments and data of identities. Not part of the log.",
+		Subjects:    []string{subject},
+		Retention:   jetstream.LimitsPolicy,
+		Storage:     jetstream.FileStorage,
+		Compression: jetstream.S2Compression,
+		Replicas:    replicas,
+		MaxAge:      s.Retention,
+		DenyDelete:  true,
+		DenyPurge:   true,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -79,34 +74,11 @@ func (s *Store) open(ctx context.Context, js jetstream.JetStream, replicas int) 
 		return stream, nil
 	}
 	config.MaxAge = s.Retention
-	return js.UpdateStream(ctx, config)
+	return streams.Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.UpdateStream(ctx, config) })
 }
 
-// persist does something until it succeeds or ctx is done. It pauses longer
-// each time, unless records were written or read meanwhile.
-func (s *Store) persist(ctx context.Context, doing string, do func() error) {
-	progress := func() uint64 { return s.Position() + s.written.Load() }
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		before := progress()
-		err := do()
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		if progress() > before {
-			pause = firstPause
-		}
-		if pause == firstPause { // it would be the same again
-			s.Logger.Warn(doing+" failed, trying again", "error", err)
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		}
-	}
-}
+// progress changes whenever records were written or read.
+func (s *Store) progress() uint64 { return s.Position() + s.written.Load() }
 
 // write writes whenever there is something, and at the end. What comes while it
 // writes is written together after it.
@@ -114,7 +86,7 @@ func (s *Store) write(ctx context.Context) {
 	for {
 		select {
 		case <-s.wake:
-			s.persist(ctx, "write accesses", func() error { return s.Flush(ctx) })
+			streams.Persist(ctx, s.Logger, "write accesses", s.progress, func() error { return s.Flush(ctx) })
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 			defer cancel()
@@ -207,32 +179,28 @@ func decode(payload []byte) ([]Record, error) {
 // catching up. Into a large one bbolt inserts slowly.
 const batchLimit, batchBytes = 100, maxMessage
 
-// quiet is after how long without a message those read so far are stored, even
-// though more were announced: they may have grown too old meanwhile.
-const quiet = time.Second
-
 // follow brings what is in the stream into the file, from the position on,
 // until something fails. It never returns nil.
 func (s *Store) follow(ctx context.Context, stream jetstream.Stream) error {
-	consumer, err := s.consumer(ctx, stream)
+	info, err := streams.Ask(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return stream.Info(ctx) })
+	if err != nil {
+		return fmt.Errorf("ask for the end of the stream: %w", err)
+	}
+	if err := s.beginOn(info); err != nil {
+		return fmt.Errorf("find the position to begin at: %w", err)
+	}
+	reader, err := streams.Read(ctx, stream, s.Position())
 	if err != nil {
 		return err
 	}
-	defer func() {
-		// Only to leave nothing behind; where it fails the server deletes it in time.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
-	}()
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(batchLimit, 8<<20), jetstream.PullHeartbeat(time.Second))
-	if err != nil {
-		return fmt.Errorf("start consumer: %w", err)
-	}
-	defer messages.Stop()
-	for delivered := uint64(0); ; {
-		records, end, err := s.receive(ctx, messages, &delivered)
+	defer reader.Close()
+	for {
+		records, end, err := s.receive(ctx, reader)
 		if err != nil {
 			return fmt.Errorf("read behind position %d: %w", s.Position(), err)
+		}
+		if end == 0 {
+			continue // nothing came
 		}
 		if err := s.keep(records, end); err != nil {
 			return fmt.Errorf("store accesses up to position %d: %w", end, err)
@@ -242,23 +210,16 @@ func (s *Store) follow(ctx context.Context, stream jetstream.Stream) error {
 
 // receive waits for messages, and returns the records of those that are there,
 // up to a limit, and the position of the last.
-func (s *Store) receive(ctx context.Context, messages jetstream.MessagesContext, delivered *uint64) (records []Record, end uint64, err error) {
+func (s *Store) receive(ctx context.Context, reader *streams.Reader) (records []Record, end uint64, err error) {
 	for n, size := 0, 0; n < batchLimit && size < batchBytes; n++ {
-		msg, err := next(ctx, messages, end > 0)
-		if end > 0 && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		msg, err := reader.Next(ctx)
+		if errors.Is(err, streams.ErrQuiet) { // more was announced, and has grown too old meanwhile
 			break
 		}
 		if err != nil {
 			return nil, 0, err
 		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return nil, 0, err
-		}
-		if *delivered++; meta.Sequence.Consumer != *delivered {
-			return nil, 0, errors.New("delivery lost")
-		}
-		end = meta.Sequence.Stream
+		end = msg.Position()
 		size += len(msg.Data())
 		if read, err := decode(msg.Data()); err == nil {
 			records = append(records, read...)
@@ -266,45 +227,9 @@ func (s *Store) receive(ctx context.Context, messages jetstream.MessagesContext,
 			s.unreadable.Add(1)
 			s.Logger.Error("a message of accesses cannot be read, and is passed over", "position", end, "error", err)
 		}
-		if meta.NumPending == 0 {
+		if msg.NumPending == 0 {
 			break
 		}
 	}
 	return records, end, nil
-}
-
-// next waits for the next message; not for long when others wait to be stored.
-func next(ctx context.Context, messages jetstream.MessagesContext, waiting bool) (jetstream.Msg, error) {
-	if waiting {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, quiet)
-		defer cancel()
-	}
-	return messages.Next(jetstream.NextContext(ctx))
-}
-
-// consumer starts a consumer behind the position: one of the plain kind, with
-// no state worth keeping.
-func (s *Store) consumer(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the end of the stream: %w", err)
-	}
-	if err := s.beginOn(info); err != nil {
-		return nil, fmt.Errorf("find the position to begin at: %w", err)
-	}
-	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       s.Position() + 1,
-		AckPolicy:         jetstream.AckNonePolicy,
-		MemoryStorage:     true,
-		Replicas:          1,
-		InactiveThreshold: 5 * time.Minute,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("create consumer: %w", err)
-	}
-	return consumer, nil
 }

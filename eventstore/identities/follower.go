@@ -10,21 +10,20 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"flagledger/eventstore/streams"
 )
 
 // A follower applies the messages of one stream in their order, in a goroutine
 // of its own.
 type follower struct {
-	stream   string
-	apply    func(context.Context, jetstream.Msg, *jetstream.MsgMetadata, *loading) error
-	position uint64        // sequence of the last message applied
+	name     string
+	stream   jetstream.Stream
+	apply    func(context.Context, streams.Message, *loading) error
+	position uint64        // of the last message applied
 	loading  *loading      // nil when everything there was is applied
 	loaded   chan struct{} // closed then
-	consumer string        // the consumer of the last message
-	received uint64        // how many messages came from it
-	missing  uint64        // how many it sent, when that was found to be more
 }
 
 // loading collects what the first reading finds unfinished. One follower has it
@@ -42,14 +41,14 @@ type loading struct {
 func (s *Store) load(ctx, running context.Context) error {
 	l := &loading{began: s.now(), locked: map[*environment]bool{}}
 	for _, f := range []*follower{
-		{stream: PersonsStream, apply: s.applyPersons, loading: l, loaded: make(chan struct{})},
-		{stream: TraitsStream, apply: s.applyTraitsOf, loading: l, loaded: make(chan struct{})},
+		{name: PersonsStream, stream: s.persons, apply: s.applyPersons, loading: l, loaded: make(chan struct{})},
+		{name: TraitsStream, stream: s.traits, apply: s.applyTraitsOf, loading: l, loaded: make(chan struct{})},
 	} {
 		s.wg.Go(func() { s.follow(running, f) })
 		select {
 		case <-f.loaded:
 		case <-ctx.Done():
-			return fmt.Errorf("read stream %s: %w", f.stream, ctx.Err())
+			return fmt.Errorf("read stream %s: %w", f.name, ctx.Err())
 		}
 	}
 	return s.complete(ctx, l)
@@ -81,100 +80,37 @@ func (s *Store) complete(ctx context.Context, l *loading) error {
 
 // follow reads the stream until the context ends.
 func (s *Store) follow(ctx context.Context, f *follower) {
-	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
-		before := f.position
-		err := s.read(ctx, f)
-		if ctx.Err() != nil {
-			return
-		}
-		if f.position > before {
-			retry = firstRetry
-		}
-		s.log.Warn("identities are not followed, trying again", "stream", f.stream, "position", f.position, "error", err, "after", retry)
-		if !pause(ctx, retry, nil) {
-			return
-		}
-	}
+	streams.Persist(ctx, s.log, "follow identities in "+f.name, func() uint64 { return f.position }, func() error { return s.read(ctx, f) })
 }
 
-const (
-	// heartbeat is how often NATS says that it is still there; two missed ones
-	// make the consumer begin anew. In a cluster a request for messages can get
-	// lost on its way to a consumer that was made just now.
-	heartbeat = time.Second
-	// quiet is when to ask whether there is really nothing new. It must be longer
-	// than two heartbeats, which the client counts for each wait anew.
-	quiet = 5 * time.Second
-)
-
-// read follows the stream from the position on until something fails. An
-// ordered consumer begins anew by itself after a gap or a reconnect.
+// read follows the stream from the position on until something fails.
 func (s *Store) read(ctx context.Context, f *follower) error {
-	consumer, err := s.js.OrderedConsumer(ctx, f.stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   f.position + 1,
-	})
+	reader, err := streams.Read(ctx, f.stream, f.position)
 	if err != nil {
 		return err
 	}
-	messages, err := consumer.Messages(jetstream.PullHeartbeat(heartbeat))
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
-	unhook := context.AfterFunc(ctx, messages.Stop)
-	defer unhook()
-	if consumer.CachedInfo().NumPending == 0 {
+	defer reader.Close()
+	if reader.Pending() == 0 {
 		f.hasLoaded()
 	}
 	for {
-		msg, err := messages.Next(jetstream.NextMaxWait(quiet))
-		if errors.Is(err, nats.ErrTimeout) {
-			if err = f.whileQuiet(ctx, consumer); err == nil {
-				s.tryOverwrite(ctx)
-				continue
-			}
+		msg, err := reader.Next(ctx)
+		if errors.Is(err, streams.ErrQuiet) {
+			f.hasLoaded() // what was still to come has been deleted
+			s.tryOverwrite(ctx)
+			continue
 		}
 		if err != nil {
 			return err
 		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return err
-		}
-		if err := f.apply(ctx, msg, meta, f.loading); err != nil {
+		if err := f.apply(ctx, msg, f.loading); err != nil {
 			return fmt.Errorf("apply %s: %w", msg.Subject(), err)
 		}
-		f.position = meta.Sequence.Stream
-		f.consumer, f.received, f.missing = meta.Consumer, meta.Sequence.Consumer, 0
-		if meta.NumPending == 0 {
+		f.position = msg.Position()
+		if msg.NumPending == 0 {
 			f.hasLoaded()
 		}
 	}
-}
-
-// whileQuiet finds out what the silence means. A gap shows itself when the next
-// message comes, but the last message before a silence can be lost as well; and
-// while loading, what was still to come may have been deleted.
-func (f *follower) whileQuiet(ctx context.Context, consumer jetstream.Consumer) error {
-	info, err := consumer.Info(ctx)
-	if err != nil || info.NumPending > 0 {
-		return nil // missing heartbeats will tell
-	}
-	received := uint64(0)
-	if info.Name == f.consumer {
-		received = f.received
-	}
-	sent := info.Delivered.Consumer
-	switch {
-	case sent == received:
-		f.hasLoaded()
-	case sent == f.missing: // also last time, so it is not on its way
-		return fmt.Errorf("NATS sent %d messages, and %d came", sent, received)
-	default:
-		f.missing = sent
-	}
-	return nil
 }
 
 func (f *follower) hasLoaded() {
@@ -193,8 +129,8 @@ func (s *Store) passOver(subject string, err error) {
 
 // applyPersons applies a message of the persons stream. An error is one of
 // reaching NATS: the message is to be applied again.
-func (s *Store) applyPersons(ctx context.Context, msg jetstream.Msg, meta *jetstream.MsgMetadata, l *loading) error {
-	subject, position := msg.Subject(), meta.Sequence.Stream
+func (s *Store) applyPersons(ctx context.Context, msg streams.Message, l *loading) error {
+	subject, position := msg.Subject(), msg.Position()
 	var err error
 	if token, ok := strings.CutPrefix(subject, erasedPrefix); ok {
 		err = s.applyErased(s.environments.get(Environment(token)), msg.Data(), l)
@@ -298,7 +234,7 @@ func (s *Store) applyPerson(ctx context.Context, e *environment, subject string,
 const clockMargin = time.Minute
 
 // applyTraitsOf applies a message of the traits stream.
-func (s *Store) applyTraitsOf(_ context.Context, msg jetstream.Msg, meta *jetstream.MsgMetadata, l *loading) error {
+func (s *Store) applyTraitsOf(_ context.Context, msg streams.Message, l *loading) error {
 	subject := msg.Subject()
 	token, whom := split(strings.TrimPrefix(subject, traitsPrefix))
 	surrogate, err := uuid.Parse(whom)
@@ -311,7 +247,7 @@ func (s *Store) applyTraitsOf(_ context.Context, msg jetstream.Msg, meta *jetstr
 		switch {
 		case e.dropped.Load() || l == nil && s.isErased(surrogate):
 			return nil
-		case l != nil && meta.Timestamp.Before(l.began.Add(-clockMargin)):
+		case l != nil && msg.Timestamp.Before(l.began.Add(-clockMargin)):
 			// The person was stored before this record, and so before persons
 			// were read: it is not there any more.
 			l.orphaned = append(l.orphaned, subject)
@@ -322,7 +258,7 @@ func (s *Store) applyTraitsOf(_ context.Context, msg jetstream.Msg, meta *jetstr
 			return nil // whoever brings the person fetches the traits
 		}
 	}
-	s.applyTraits(e, surrogate, meta.Sequence.Stream, subject, msg.Data())
+	s.applyTraits(e, surrogate, msg.Position(), subject, msg.Data())
 	return nil
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"flagledger/eventstore/streams"
 )
 
 // The streams. See the package documentation.
@@ -86,10 +88,7 @@ func (s *Store) openStreams(ctx context.Context, replicas int) error {
 }
 
 func openStream(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) (jetstream.Stream, error) {
-	stream, err := js.CreateStream(ctx, c) // fine also where the very same exists
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		stream, err = js.Stream(ctx, c.Name)
-	}
+	stream, err := streams.Open(ctx, js, c)
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", c.Name, err)
 	}

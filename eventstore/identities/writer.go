@@ -14,7 +14,7 @@ const (
 	// with it about what a crash can lose of traits.
 	linger = 100 * time.Millisecond
 	// The writer waits this long after a failure, and longer after each more.
-	firstRetry, lastRetry = 100 * time.Millisecond, 5 * time.Second
+	firstRetry, lastRetry = 100 * time.Millisecond, time.Second
 )
 
 // write stores changes until the context ends.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"flagledger/eventstore/streams"
 )
 
 const (
@@ -24,8 +26,6 @@ const (
 	requestTimeout = 5 * time.Second
 	// lastWords is how long the end of a process may wait for its last writing.
 	lastWords = 2 * time.Second
-	// firstPause and lastPause are between attempts to reach the stream.
-	firstPause, lastPause = 100 * time.Millisecond, 5 * time.Second
 )
 
 // streamConfig is the stream as it is created. One that exists is used as it
@@ -62,41 +62,11 @@ func (s *Store) Run(ctx context.Context, js jetstream.JetStream, replicas int) {
 
 // open returns the stream, nil when ctx is done.
 func (s *Store) open(ctx context.Context, js jetstream.JetStream, replicas int) (stream jetstream.Stream) {
-	s.persist(ctx, "open the stream of usage", func() (err error) {
-		ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-		defer cancel()
-		stream, err = js.Stream(ctx, Stream)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			stream, err = js.CreateStream(ctx, streamConfig(replicas))
-		}
+	streams.Persist(ctx, s.Logger, "open the stream of usage", s.Position, func() (err error) {
+		stream, err = streams.Open(ctx, js, streamConfig(replicas))
 		return err
 	})
 	return stream
-}
-
-// persist does something until it succeeds or ctx is done. It pauses longer
-// each time, unless the file has moved on meanwhile.
-func (s *Store) persist(ctx context.Context, doing string, do func() error) {
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		before := s.Position()
-		err := do()
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		if s.Position() > before {
-			pause = firstPause
-		}
-		if pause == firstPause { // it would be the same again
-			s.Logger.Warn(doing+" failed, trying again", "error", err)
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		}
-	}
 }
 
 // write writes at each interval, and at the end.
@@ -208,37 +178,33 @@ func decode(subject string, payload []byte) (w written, err error) {
 
 // follow brings what is in the stream into the file, until ctx is done.
 func (s *Store) follow(ctx context.Context, stream jetstream.Stream) {
-	s.persist(ctx, "follow the usage of flags", func() error { return s.read(ctx, stream) })
+	streams.Persist(ctx, s.Logger, "follow the usage of flags", s.Position, func() error { return s.read(ctx, stream) })
 }
 
 // batchLimit is how many messages share a transaction while catching up.
 const batchLimit = 100
 
-// quiet is after how long without a message those read so far are stored, even
-// though more were announced: they may have been deleted meanwhile.
-const quiet = time.Second
-
 // read reads on from the position until something fails. It never returns nil.
 func (s *Store) read(ctx context.Context, stream jetstream.Stream) error {
-	consumer, err := s.consumer(ctx, stream)
+	info, err := streams.Ask(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return stream.Info(ctx) })
+	if err != nil {
+		return fmt.Errorf("ask for the end of the stream: %w", err)
+	}
+	if err := s.beginOn(info); err != nil {
+		return fmt.Errorf("find the position to begin at: %w", err)
+	}
+	reader, err := streams.Read(ctx, stream, s.Position())
 	if err != nil {
 		return err
 	}
-	defer func() {
-		// Only to leave nothing behind; where it fails the server deletes it in time.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
-	}()
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(batchLimit, 8<<20), jetstream.PullHeartbeat(time.Second))
-	if err != nil {
-		return fmt.Errorf("start consumer: %w", err)
-	}
-	defer messages.Stop()
-	for delivered := uint64(0); ; {
-		batch, end, err := s.receive(ctx, messages, &delivered)
+	defer reader.Close()
+	for {
+		batch, end, err := s.receive(ctx, reader)
 		if err != nil {
 			return fmt.Errorf("read behind position %d: %w", s.Position(), err)
+		}
+		if end == 0 {
+			continue // nothing came
 		}
 		if err := s.keep(batch, end); err != nil {
 			return fmt.Errorf("store usage up to position %d: %w", end, err)
@@ -248,68 +214,25 @@ func (s *Store) read(ctx context.Context, stream jetstream.Stream) error {
 
 // receive waits for messages, and returns those that are there, up to a limit,
 // and the position of the last.
-func (s *Store) receive(ctx context.Context, messages jetstream.MessagesContext, delivered *uint64) (batch []written, end uint64, err error) {
+func (s *Store) receive(ctx context.Context, reader *streams.Reader) (batch []written, end uint64, err error) {
 	for range batchLimit {
-		msg, err := next(ctx, messages, end > 0)
-		if end > 0 && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		msg, err := reader.Next(ctx)
+		if errors.Is(err, streams.ErrQuiet) { // more was announced, and has grown too old meanwhile
 			break
 		}
 		if err != nil {
 			return nil, 0, err
 		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return nil, 0, err
-		}
-		if *delivered++; meta.Sequence.Consumer != *delivered {
-			return nil, 0, errors.New("delivery lost")
-		}
-		end = meta.Sequence.Stream
+		end = msg.Position()
 		if w, err := decode(msg.Subject(), msg.Data()); err == nil {
 			batch = append(batch, w)
 		} else {
 			s.unreadable.Add(1)
 			s.Logger.Error("a message of usage cannot be read, and is passed over", "subject", msg.Subject(), "position", end, "error", err)
 		}
-		if meta.NumPending == 0 {
+		if msg.NumPending == 0 {
 			break
 		}
 	}
 	return batch, end, nil
-}
-
-// next waits for the next message; not for long when others wait to be stored.
-func next(ctx context.Context, messages jetstream.MessagesContext, waiting bool) (jetstream.Msg, error) {
-	if waiting {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, quiet)
-		defer cancel()
-	}
-	return messages.Next(jetstream.NextContext(ctx))
-}
-
-// consumer starts a consumer behind the position: one of the plain kind, with
-// no state worth keeping.
-func (s *Store) consumer(ctx context.Context, stream jetstream.Stream) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	info, err := stream.Info(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the end of the stream: %w", err)
-	}
-	if err := s.beginOn(info); err != nil {
-		return nil, fmt.Errorf("find the position to begin at: %w", err)
-	}
-	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       s.Position() + 1,
-		AckPolicy:         jetstream.AckNonePolicy,
-		MemoryStorage:     true,
-		Replicas:          1,
-		InactiveThreshold: 5 * time.Minute,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("create consumer: %w", err)
-	}
-	return consumer, nil
 }
