@@ -235,9 +235,13 @@ func quorum(info *jetstream.StreamInfo) error {
 	if info.Cluster == nil || info.Config.Replicas < 2 {
 		return nil
 	}
+	if info.Cluster.Leader == "" { // any server answers then, and lists itself
+		return errors.New("the servers that hold the log have no leader, as when there is no majority of them")
+	}
 	alive := 1 // who answered
 	for _, peer := range info.Cluster.Replicas {
-		if !peer.Offline && peer.Active < silence {
+		// One of whom the leader has never heard is told as active 0 ago.
+		if !peer.Offline && peer.Active > 0 && peer.Active < silence {
 			alive++
 		}
 	}

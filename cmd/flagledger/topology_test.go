@@ -149,13 +149,14 @@ func TestE2ETopology(t *testing.T) {
 	}
 }
 
-// checkout is the value the replica serves for the feature once it has reached the position.
-func checkout(t *testing.T, url, key, position string) string {
+// checkout is the value the replica serves for the feature once it has reached the position. Who reads from a NATS node that is lost needs a
+// moment to find another one; until then the answer is 503.
+func checkout(t *testing.T, url, key, position string) (value string) {
 	t.Helper()
-	value, err := flag(t.Context(), url, key, position)
-	if err != nil {
-		t.Fatal(err)
-	}
+	awaitDo(t, func() (err error) {
+		value, err = flag(t.Context(), url, key, position)
+		return err
+	})
 	return value
 }
 
