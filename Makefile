@@ -3,13 +3,14 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 BENCH    ?= .
+COMMITS  ?= 1000000
 SEED     ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint bench bench-http soak fuzz e2e agreement cover tidy check
+.PHONY: help build test race lint bench bench-http bench-scale soak fuzz e2e agreement cover tidy check
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## The static binary, bin/flagledger
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/flagledger ./cmd/flagledger
@@ -37,6 +38,10 @@ bench: ## Benchmarks with allocations (BENCH=regexp)
 
 bench-http: build ## The built binary over HTTP beside Echo: the table of docs/performance.md, some minutes (BENCHFLAGS=-rows=W1)
 	go run ./cmd/flagledger/bench http $(BENCHFLAGS)
+
+bench-scale: export SCALE_COMMITS = $(COMMITS)
+bench-scale: ## A history of COMMITS (1000000) made, read, rolled back, continued; its log is kept in BENCH_DIR (4 GB)
+	go test -run '^TestScale$$' -count 1 -timeout 60m -v ./cmd/flagledger
 
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@packages=$$(go list ./...) || exit 1; \

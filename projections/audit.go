@@ -72,24 +72,24 @@ type AuditQuery struct {
 
 // noteTerms notes the words under which a commit is found.
 func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, after *domain.Project, objects []domain.Object) {
-	add := func(term string) bool { return b.note(term, rec.Position) }
-	add(term("project", rec.Project))
-	add(term("actor", rec.Actor.ID))
-	add(term("actor-kind", rec.Actor.Kind))
-	add(term("source", string(rec.Source)))
+	add := func(kind string, values ...string) bool { return b.note(rec.Position, kind, values...) }
+	add("project", rec.Project)
+	add("actor", rec.Actor.ID)
+	add("actor-kind", rec.Actor.Kind)
+	add("source", string(rec.Source))
 	if rec.Ticket != "" {
-		add(term("ticket", rec.Ticket))
+		add("ticket", rec.Ticket)
 	}
 	if rec.ChangeRequest != "" {
-		add(term("change-request", rec.ChangeRequest))
+		add("change-request", rec.ChangeRequest)
 	}
 	if rec.CorrelationID != rec.ID {
-		add(term("correlation", rec.CorrelationID))
+		add("correlation", rec.CorrelationID)
 	}
 	for _, e := range rec.Events {
-		add(term("type", e.EventType()))
+		add("type", e.EventType())
 		for _, o := range related(e) {
-			add(term("object", rec.Project, o.String()))
+			add("object", rec.Project, o.String())
 		}
 	}
 	for _, ref := range record.Objects {
@@ -97,29 +97,29 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 		if err != nil {
 			continue // written by us a moment ago: every object can be parsed
 		}
-		add(term("object", rec.Project, ref.Object))
+		add("object", rec.Project, ref.Object)
 		if o.Environment != "" {
-			add(term("environment", rec.Project, o.Environment))
+			add("environment", rec.Project, o.Environment)
 		}
 		switch o.Kind {
 		case domain.KindFeatureState, domain.KindSegmentOverrides, domain.KindVariantsPin:
-			add(term("object", rec.Project, domain.Object{Kind: domain.KindFeature, Key: o.Key}.String()))
+			add("object", rec.Project, domain.Object{Kind: domain.KindFeature, Key: o.Key}.String())
 		case domain.KindFeatureTests:
-			add(term("object", rec.Project, domain.Object{Kind: domain.KindFeature, Key: o.Key}.String()))
+			add("object", rec.Project, domain.Object{Kind: domain.KindFeature, Key: o.Key}.String())
 		case domain.KindSegmentPin, domain.KindSegmentTests:
-			add(term("object", rec.Project, domain.Object{Kind: domain.KindSegment, Key: o.Key}.String()))
+			add("object", rec.Project, domain.Object{Kind: domain.KindSegment, Key: o.Key}.String())
 		case domain.KindEnvironment:
-			add(term("environment", rec.Project, o.Key))
+			add("environment", rec.Project, o.Key)
 		}
 	}
 	for env := range record.Versions {
-		add(term("environment", rec.Project, env))
+		add("environment", rec.Project, env)
 		for _, feature := range domain.AffectedFeatures(before, after, env, objects) {
-			add(term("affects", rec.Project, env, feature))
+			add("affects", rec.Project, env, feature)
 		}
 	}
 	for word := range words(rec.Reason) {
-		add(term("reason", word))
+		add("reason", word)
 	}
 	left := maxWords
 	for _, text := range []string{rec.Reason, rec.Ticket, rec.Actor.Name, valuesOf(eventsOf(rec.Raw))} {
@@ -127,7 +127,7 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 			if left == 0 {
 				return
 			}
-			if add(term("word", word)) {
+			if add("word", word) {
 				left--
 			}
 		}
@@ -157,14 +157,17 @@ func related(e domain.Event) []domain.Object {
 	return nil
 }
 
-// term is a word of the index. Keys are what they are; everything else is found
-// whatever its case.
-func term(kind string, values ...string) string {
-	value := strings.Join(values, "\x1f")
-	if kind != "object" && kind != "environment" && kind != "affects" {
-		value = strings.ToLower(value)
+// appendTerm appends a word of the index. Keys are what they are; everything
+// else is found whatever its case.
+func appendTerm(to []byte, kind string, values ...string) []byte {
+	to = append(to, kind...)
+	for _, value := range values {
+		if kind != "object" && kind != "environment" && kind != "affects" {
+			value = strings.ToLower(value)
+		}
+		to = append(append(to, '\x1f'), value...)
 	}
-	return kind + "\x1f" + value
+	return to
 }
 
 // terms are those that all entries of the query must have.
@@ -172,7 +175,7 @@ func (q AuditQuery) terms() []string {
 	var terms []string
 	add := func(kind, value string, before ...string) {
 		if value != "" {
-			terms = append(terms, term(kind, append(before, value)...))
+			terms = append(terms, string(appendTerm(nil, kind, append(before, value)...)))
 		}
 	}
 	add("project", q.Project)

@@ -18,6 +18,7 @@ type batch struct {
 
 	position    uint64
 	commits     int
+	size        int                        // of what it writes, in bytes
 	projects    map[string]*domain.Project // changed ones
 	heads       map[EnvironmentID]head     // changed ones
 	touched     map[EnvironmentID]string   // environments to compile, with their keys
@@ -25,6 +26,7 @@ type batch struct {
 
 	writes  map[string][]write   // by bucket
 	terms   map[string]*[]uint64 // for the index, with their positions
+	term    []byte               // the one noted last
 	dropped [][]byte             // environments whose objects are removed, as their keys begin
 }
 
@@ -35,6 +37,10 @@ func newBatch(base *state) *batch {
 		writes: map[string][]write{}, terms: map[string]*[]uint64{},
 	}
 }
+
+// full tells whether the batch must be written before the next commit comes to
+// it. It ends with a part of the index, so that each part is written once.
+func (b *batch) full() bool { return b.size >= maxBatch || (b.position+1)%(1<<partBits) == 0 }
 
 func (b *batch) project(id string) *domain.Project {
 	if p := b.projects[id]; p != nil {

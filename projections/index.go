@@ -31,15 +31,16 @@ func indexKey(term string, block uint64) []byte {
 	return append(append(k, term...), 0, byte(block&(1<<(partBits-blockBits)-1)))
 }
 
-// note adds a term to what the batch brings to the index, and tells whether the
-// commit at the position did not have it yet.
-func (b *batch) note(term string, position uint64) bool {
-	known := b.terms[term]
+// note adds a term (see appendTerm) to what the batch brings to the index, and
+// tells whether the commit at the position did not have it yet.
+func (b *batch) note(position uint64, kind string, values ...string) bool {
+	b.term = appendTerm(b.term[:0], kind, values...)
+	known := b.terms[string(b.term)]
 	if known == nil {
-		b.terms[term] = &[]uint64{position}
-		return true
-	}
-	if last := (*known)[len(*known)-1]; last == position {
+		known = new([]uint64)
+		b.terms[string(b.term)] = known
+		b.size += len(b.term)
+	} else if (*known)[len(*known)-1] == position {
 		return false
 	}
 	*known = append(*known, position)
@@ -65,8 +66,12 @@ func (b *batch) writeTerms(index *bbolt.Bucket) error {
 		}
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+	begun := b.base.position >> blockBits // the only block that may be there already
 	for _, e := range entries {
-		before := index.Get(e.key)
+		var before []byte
+		if e.positions[0]>>blockBits == begun {
+			before = index.Get(e.key)
+		}
 		value := append(make([]byte, 0, len(before)+len(e.positions)), before...)
 		for _, p := range e.positions {
 			value = append(value, byte(p))

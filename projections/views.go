@@ -34,8 +34,9 @@ import (
 	"flagledger/domain"
 )
 
-// batchLimit is how many commits share a transaction while catching up.
-const batchLimit = 4000
+// maxBatch is how much a transaction may write while catching up, in bytes, so
+// that the memory it takes does not depend on what is in the log.
+const maxBatch = 64 << 20
 
 // Options configures Open.
 type Options struct {
@@ -335,7 +336,7 @@ func (v *Views) apply(rec domain.Recorded, pending uint64) error {
 	if err := v.batch.apply(rec); err != nil {
 		return err
 	}
-	if pending > 0 && v.batch.commits < batchLimit && rec.Position > v.failed {
+	if pending > 0 && !v.batch.full() && rec.Position > v.failed {
 		return nil
 	}
 	if err := v.flush(); err != nil {

@@ -17,6 +17,7 @@ type write struct {
 
 // put notes what the batch writes to a bucket. Nothing is changed then.
 func (b *batch) put(bucket, key, value []byte) {
+	b.size += len(key) + len(value)
 	b.writes[string(bucket)] = append(b.writes[string(bucket)], write{key: key, value: value})
 }
 
