@@ -9,6 +9,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -350,7 +351,7 @@ func decide(p *domain.Project, ch Change, in *Inputs) (Result, error) {
 	if len(result.Events) == 0 {
 		return result, nil
 	}
-	if err := result.After.CheckReferences(result.Objects); err != nil {
+	if err := cmp.Or(result.After.CheckReferences(result.Objects), in.Limits.CheckChange(p, result.After, result.Objects)); err != nil {
 		return Result{}, err
 	}
 	return result, checkTests(p, result.After, ch, result.Objects)

@@ -1,7 +1,10 @@
 package domain
 
 import (
+	"cmp"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -35,6 +38,61 @@ func DefaultLimits() Limits {
 		ValueLength: 20_000, IdentifierLength: 2_000, TraitKeyLength: 200, TraitLength: 2_000, Traits: 200,
 		Variants: 100, TextLength: 2_000,
 	}
+}
+
+// byName is each limit under the name by which an installation sets it.
+func (l *Limits) byName() map[string]*int {
+	return map[string]*int{
+		"features": &l.Features, "segments": &l.Segments, "environments": &l.Environments,
+		"conditions": &l.Conditions, "rule-depth": &l.RuleDepth, "condition-bytes": &l.ConditionBytes,
+		"value-length": &l.ValueLength, "identifier-length": &l.IdentifierLength, "trait-key-length": &l.TraitKeyLength, "trait-length": &l.TraitLength,
+		"traits": &l.Traits, "variants": &l.Variants, "text-length": &l.TextLength,
+	}
+}
+
+// Set changes the limits that are named, to at least 1. Changes recorded before
+// stay as they are; what is over a limit that was lowered can only shrink.
+func (l *Limits) Set(changes map[string]int) error {
+	all := l.byName()
+	for _, name := range slices.Sorted(maps.Keys(changes)) {
+		limit, n := all[name], changes[name]
+		if limit == nil {
+			return RefuseField(Invalid, name, "there is no limit %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(all)), ", "))
+		}
+		if n < 1 {
+			return RefuseField(Invalid, name, "the limit of %s cannot be %d; it is at least 1", name, n)
+		}
+		*limit = n
+	}
+	return nil
+}
+
+// CheckChange refuses a change that makes more of something than there may be,
+// whatever led to it: commands that create refuse before, but an undo or a
+// rollback brings back what others may have replaced since. Single values and
+// rules that come back were within the limits when they were recorded.
+func (l Limits) CheckChange(before, after *Project, objects []Object) error {
+	check := func(what string, was, is, limit int) error {
+		if is <= limit || is <= was {
+			return nil
+		}
+		return Refuse(LimitReached, "project %q would have %d %s; the limit is %d", after.Key, is, what, limit)
+	}
+	err := cmp.Or(
+		check("features", before.Features.Len(), after.Features.Len(), l.Features),
+		check("segments", before.Segments.Len(), after.Segments.Len(), l.Segments),
+		check("environments", before.Environments.Len(), after.Environments.Len(), l.Environments),
+	)
+	for _, o := range objects {
+		if is := after.Features.Get(o.Key); o.Kind == KindFeature && is != nil {
+			was := 0
+			if f := before.Features.Get(o.Key); f != nil {
+				was = len(f.Variants)
+			}
+			err = cmp.Or(err, check("variants of feature "+o.Key, was, len(is.Variants), l.Variants))
+		}
+	}
+	return err
 }
 
 // CheckText refuses a text that is too long or holds control characters.

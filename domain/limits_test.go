@@ -81,3 +81,24 @@ func TestCheckRules(t *testing.T) {
 		}
 	}
 }
+
+func TestSetLimits(t *testing.T) {
+	limits, want := domain.DefaultLimits(), domain.DefaultLimits()
+	want.Features, want.TextLength = 20_000, 1
+	if err := limits.Set(map[string]int{"features": 20_000, "text-length": 1}); err != nil || limits != want {
+		t.Errorf("limits %+v, error %v", limits, err)
+	}
+	for name, n := range map[string]int{"feature": 1, "features": 0, "traits": -1} {
+		if err := limits.Set(map[string]int{name: n}); kindOf(err) != domain.Invalid || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s=%d: error %v", name, n, err)
+		}
+	}
+	// Every limit has a name.
+	one := map[string]int{}
+	for _, name := range []string{"features", "segments", "environments", "conditions", "rule-depth", "condition-bytes", "value-length", "identifier-length", "trait-key-length", "trait-length", "traits", "variants", "text-length"} {
+		one[name] = 1
+	}
+	if err := limits.Set(one); err != nil || limits != (domain.Limits{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}) {
+		t.Errorf("limits %+v, error %v", limits, err)
+	}
+}

@@ -52,6 +52,9 @@ func (s *Server) admin(right domain.Right, handle func(*request) error, query ..
 		if err := r.authenticate(); err != nil {
 			return err
 		}
+		if err := r.refuseHaste(s.tokens.take(r.token.ID, s.Now()), "the token %q makes more than %v requests a second", r.token.Name, s.TokenRate); err != nil {
+			return err
+		}
 		waited, err := s.awaitPosition(c.Request())
 		if err == nil && waited {
 			err = r.authenticate() // the token may have been revoked in the meantime
@@ -94,12 +97,17 @@ func (r *request) authenticate() error {
 	if !strings.EqualFold(scheme, "Bearer") || secret == "" {
 		return domain.Refuse(domain.Unauthorized, "this needs a token: send the header Authorization: Bearer <token>")
 	}
+	now, from := r.server.Now(), network(r.RealIP())
+	if err := r.refuseHaste(r.server.guesses.wait(from, now), "too many unknown tokens came from %s: correct the token, and wait", from); err != nil {
+		return err
+	}
 	sum := sha256.Sum256([]byte(secret))
 	r.token = r.server.Views.Token(hex.EncodeToString(sum[:]))
 	if r.token == nil {
+		r.server.guesses.take(from, now)
 		return domain.Refuse(domain.Unauthorized, "the token is not known, or was revoked")
 	}
-	if r.token.Expired(r.server.Now()) {
+	if r.token.Expired(now) {
 		return domain.Refuse(domain.Unauthorized, "the token %q ran out on %s", r.token.Name, r.token.ExpiresAt.Format(time.RFC3339))
 	}
 	return nil

@@ -91,6 +91,10 @@ func (o *ofrep) keyed(handle func(echo.Context, sdkAccess) error) echo.HandlerFu
 		if err != nil {
 			return err
 		}
+		if wait := o.haste(at); wait > 0 {
+			setRetryAfter(c.Response().Header(), wait)
+			return &ofrepFailure{status: http.StatusTooManyRequests, Details: "The key makes more requests than it may."}
+		}
 		if asked, err := o.awaitPosition(c.Request()); err != nil {
 			return err
 		} else if asked {

@@ -57,6 +57,7 @@ func sdkRefusal(status int, format string, args ...any) *sdkError {
 var (
 	errNoKey      = sdkRefusal(http.StatusForbidden, "Invalid or missing Environment key")
 	errUnknownKey = sdkRefusal(http.StatusForbidden, "Invalid or missing Environment Key")
+	errTooOften   = sdkRefusal(http.StatusTooManyRequests, "Request was throttled.")
 	errNoFeature  = sdkRefusal(http.StatusNotFound, "Given feature not found")
 )
 
@@ -104,6 +105,10 @@ func (k *sdk) keyed(handle func(echo.Context, sdkAccess) error) echo.HandlerFunc
 		at, err := k.access(key)
 		if err != nil {
 			return err
+		}
+		if wait := k.haste(at); wait > 0 {
+			setRetryAfter(c.Response().Header(), wait)
+			return errTooOften
 		}
 		if asked, err := k.awaitPosition(c.Request()); err != nil {
 			return err
@@ -223,6 +228,19 @@ func (k *sdk) access(key string) (sdkAccess, error) {
 		return sdkAccess{}, errUnknownKey
 	}
 	return sdkAccess{snapshot, found.Environment, server, found.Key}, nil
+}
+
+// haste counts a request of the key, and is how long it has to wait instead, 0
+// where it does not.
+func (k *sdk) haste(at sdkAccess) time.Duration {
+	if k.keys == nil {
+		return 0
+	}
+	id := at.snapshot.Environment.ClientKey
+	if at.key != nil {
+		id = at.key.ID
+	}
+	return k.keys.take(id, k.Now())
 }
 
 // hides tells whether the key is not shown an outcome.

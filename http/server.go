@@ -63,12 +63,22 @@ type Config struct {
 	TrustProxy bool
 	// BodyLimit is the largest request body in bytes; 0: 1 MiB.
 	BodyLimit int64
+	// TokenRate and KeyRate are how many requests a second one token of the
+	// administration and one SDK key may make in the long run, twice as many at
+	// once; 0: any number.
+	TokenRate, KeyRate float64
+	// GuessRate is how many unknown tokens a second may come from one address in
+	// the long run, twenty times as many at once; 0: any number.
+	GuessRate float64
 }
 
 // Server answers HTTP requests.
 type Server struct {
 	Config
 	echo    *echo.Echo
+	tokens  *throttle     // by id
+	keys    *throttle     // by id, or the key that every browser knows
+	guesses *throttle     // by network
 	closing chan struct{} // closed when streams are to end
 	close   func()
 }
@@ -87,7 +97,10 @@ func New(cfg Config) *Server {
 	if cfg.BodyLimit == 0 {
 		cfg.BodyLimit = 1 << 20
 	}
-	s := &Server{Config: cfg, echo: echo.New(), closing: make(chan struct{})}
+	s := &Server{
+		Config: cfg, echo: echo.New(), closing: make(chan struct{}),
+		tokens: newThrottle(cfg.TokenRate, 2), keys: newThrottle(cfg.KeyRate, 2), guesses: newThrottle(cfg.GuessRate, 20),
+	}
 	s.close = sync.OnceFunc(func() { close(s.closing) })
 	s.echo.HTTPErrorHandler = s.handleError
 	s.echo.IPExtractor = echo.ExtractIPDirect()

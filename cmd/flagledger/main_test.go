@@ -156,6 +156,12 @@ func TestCommandLine(t *testing.T) {
 		"an address that cannot be":  {args: []string{"serve", "--listen", "256.0.0.1:0"}, stderr: "listen on 256.0.0.1:0"},
 		"an access log that is none": {args: []string{"serve", "--access-log", "some"}, stderr: `access log "some": want off, sensitive or all`},
 		"no days of it":              {args: []string{"serve", "--access-log-days", "0"}, stderr: "days of the access log 0: want 1 to 36500"},
+		"fewer replicas than none":   {args: []string{"serve", "--replicas", "-3"}, stderr: "replicas -3: want 0 or more"},
+		"no body at all":             {args: []string{"serve", "--body-limit", "0"}, stderr: "body limit 0: want at least 1 byte"},
+		"a limit that is none":       {args: []string{"serve", "--limits", "feature=7"}, stderr: `there is no limit "feature"; there are condition-bytes, conditions, environments, features`},
+		"a limit below one":          {environ: []string{"FLAGLEDGER_LIMITS=features=7,traits=0"}, args: []string{"serve"}, stderr: "the limit of traits cannot be 0"},
+		"a negative rate":            {args: []string{"serve", "--sdk-rate", "-1"}, stderr: "SDK rate -1: want 0 to"},
+		"a rate that is none":        {args: []string{"serve", "--admin-rate", "NaN"}, stderr: "admin rate NaN: want 0 to"},
 		"a number that is none": {
 			environ: []string{"FLAGLEDGER_BODY_LIMIT=1MB"}, args: []string{"serve"}, stderr: `FLAGLEDGER_BODY_LIMIT`,
 		},

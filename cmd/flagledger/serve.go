@@ -35,6 +35,7 @@ const (
 const (
 	day           = 24 * time.Hour
 	maxAccessDays = 36_500
+	maxRate       = 1e9
 )
 
 // config is what serve is told by flags and their environment defaults.
@@ -48,6 +49,10 @@ type config struct {
 	logLevel   string
 	trustProxy bool
 	bodyLimit  int64
+	limits     map[string]int
+	adminRate  float64
+	sdkRate    float64
+	guessRate  float64
 	demo       bool
 	tlsCert    string
 	tlsKey     string
@@ -76,6 +81,10 @@ func serveCommand() *cobra.Command {
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.BoolVar(&c.trustProxy, "trust-proxy", false, "take the client's address from X-Forwarded-For")
 	f.Int64Var(&c.bodyLimit, "body-limit", 1<<20, "largest request body in bytes")
+	f.StringToIntVar(&c.limits, "limits", nil, "what a project may hold, where it differs from the defaults: features=20000,value-length=50000")
+	f.Float64Var(&c.adminRate, "admin-rate", 1000, "requests a second that one token may make, twice as many at once; 0: any number")
+	f.Float64Var(&c.sdkRate, "sdk-rate", 0, "requests a second that one SDK key may make, twice as many at once; 0: any number")
+	f.Float64Var(&c.guessRate, "guess-rate", 1, "unknown tokens a second that may come from one address, 20 times as many at once; 0: any number")
 	f.StringVar(&c.tlsCert, "tls-cert", "", "certificate file, to serve HTTPS")
 	f.StringVar(&c.tlsKey, "tls-key", "", "key file of the certificate")
 	f.StringVar(&c.accessLog, "access-log", string(httpapi.AccessSensitive), "which reads of segment rules and identity data are recorded: off, sensitive or all")
@@ -125,6 +134,21 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	if c.accessDays < 1 || c.accessDays > maxAccessDays {
 		return fmt.Errorf("days of the access log %d: want 1 to %d", c.accessDays, maxAccessDays)
 	}
+	if c.replicas < 0 {
+		return fmt.Errorf("replicas %d: want 0 or more", c.replicas)
+	}
+	if c.bodyLimit < 1 {
+		return fmt.Errorf("body limit %d: want at least 1 byte", c.bodyLimit)
+	}
+	for name, perSecond := range map[string]float64{"admin": c.adminRate, "SDK": c.sdkRate, "guess": c.guessRate} {
+		if !(perSecond >= 0 && perSecond <= maxRate) { // nor NaN
+			return fmt.Errorf("%s rate %v: want 0 to %v a second", name, perSecond, float64(maxRate))
+		}
+	}
+	limits := domain.DefaultLimits()
+	if err := limits.Set(c.limits); err != nil {
+		return fmt.Errorf("limits: %w", err)
+	}
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	if err := os.MkdirAll(c.dataDir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -151,7 +175,6 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	defer func() { err = errors.Join(err, looks.Close()) }()
 
 	l := newLedger(c, views, counted.Store, looks.Store, logger)
-	limits := domain.DefaultLimits()
 	service := commands.New(l, views, l, limits, time.Now)
 
 	metrics := prometheus.NewRegistry()
@@ -160,6 +183,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	api := httpapi.New(httpapi.Config{
 		Commands: service, Views: views, Identities: l, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Ready: l.ready, Metrics: metrics, Logger: logger,
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
+		TokenRate: c.adminRate, KeyRate: c.sdkRate, GuessRate: c.guessRate,
 	})
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
