@@ -32,6 +32,9 @@ func (s *scalar) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &v); err != nil {
 		return err
 	}
+	if v.IsNull() {
+		return domain.RefuseField(domain.Invalid, "values", "null is not a value to compare with; not_in and a rule of IS_NOT_SET also match where the trait is missing")
+	}
 	*s = scalar(v.String())
 	return nil
 }
