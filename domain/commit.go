@@ -39,6 +39,7 @@ type Recorded struct {
 	Position   uint64    // stream sequence, 1 or more
 	RecordedAt time.Time // the stream's own timestamp; grows with Position
 	Raw        []byte    // the payload exactly as recorded
+	LeafHash   [32]byte  // in the transparency log; see package transparency
 }
 
 // Stamp says which commit last touched an object, and when.

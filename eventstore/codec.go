@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"flagledger/domain"
+	"flagledger/domain/transparency"
 	"flagledger/migrations"
 )
 
@@ -61,9 +63,16 @@ func headerValue(s string) string { return url.PathEscape(s) }
 // commitID is the id of the commit in the message, without decoding it.
 func (m Message) commitID() string { return m.Header.Get(jetstream.MsgIDHeader) }
 
+// Leaf is the message as the transparency log has it.
+func (m Message) Leaf() transparency.Leaf {
+	return transparency.Leaf{Position: m.Position, RecordedAt: m.RecordedAt, Subject: m.Subject, Header: m.Header, Payload: m.Payload}
+}
+
 // Decode reads the commit, its events brought to their current versions. A
 // payload that does not belong to the message's subject is an error.
-func (m Message) Decode() (domain.Recorded, error) {
+func (m Message) Decode() (domain.Recorded, error) { return m.decode(m.Leaf().Hash()) }
+
+func (m Message) decode(leaf [32]byte) (domain.Recorded, error) {
 	c, err := domain.DecodeCommit(m.Payload, upcast)
 	if err != nil {
 		return domain.Recorded{}, fmt.Errorf("position %d: %w", m.Position, err)
@@ -71,7 +80,7 @@ func (m Message) Decode() (domain.Recorded, error) {
 	if m.Subject != subjectPrefix+c.Project {
 		return domain.Recorded{}, fmt.Errorf("position %d: commit %s of project %s stands on subject %s", m.Position, c.ID, c.Project, m.Subject)
 	}
-	return domain.Recorded{Commit: c, Position: m.Position, RecordedAt: m.RecordedAt, Raw: m.Payload}, nil
+	return domain.Recorded{Commit: c, Position: m.Position, RecordedAt: m.RecordedAt, Raw: m.Payload, LeafHash: leaf}, nil
 }
 
 func upcast(e domain.RawEvent) (domain.RawEvent, error) {
@@ -86,6 +95,7 @@ const (
 	MetaSubject       = "subject"        // of the log
 	MetaRecordedAt    = "recorded_at"    // the stream's timestamp, RFC 3339 with nanoseconds
 	MetaPending       = "pending"        // how many messages followed when this one was sent, decimal; 0: up to date
+	MetaLeafHash      = "leaf_hash"      // in the transparency log, hexadecimal: it covers all headers, of which only the first values are here
 	MetaCommitID      = "commit_id"      // also the UUID of the message
 	MetaCorrelationID = "correlation_id" // the name that watermill's middleware uses; the commit's own id where it has none
 )
@@ -101,6 +111,8 @@ func wrap(m Message, pending uint64) *message.Message {
 	w.Metadata[MetaSubject] = m.Subject
 	w.Metadata[MetaRecordedAt] = m.RecordedAt.Format(time.RFC3339Nano)
 	w.Metadata[MetaPending] = strconv.FormatUint(pending, 10)
+	leaf := m.Leaf().Hash()
+	w.Metadata[MetaLeafHash] = hex.EncodeToString(leaf[:])
 	w.Metadata[MetaCommitID] = id
 	w.Metadata[MetaCorrelationID] = id
 	if correlation := m.Header.Get("ce-correlationid"); correlation != "" {
@@ -119,5 +131,9 @@ func Decode(w *message.Message) (domain.Recorded, error) {
 	if err != nil {
 		return domain.Recorded{}, fmt.Errorf("position %d: time of recording: %w", position, err)
 	}
-	return Message{Position: position, Subject: w.Metadata[MetaSubject], Payload: w.Payload, RecordedAt: recordedAt}.Decode()
+	leaf, err := hex.DecodeString(w.Metadata[MetaLeafHash])
+	if err != nil || len(leaf) != 32 {
+		return domain.Recorded{}, fmt.Errorf("position %d: %q is not the hash of a leaf", position, w.Metadata[MetaLeafHash])
+	}
+	return Message{Position: position, Subject: w.Metadata[MetaSubject], Payload: w.Payload, RecordedAt: recordedAt}.decode([32]byte(leaf))
 }

@@ -7,7 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"flagledger/domain"
+	"flagledger/domain/transparency"
 )
 
 // A batch is one or more commits that share a transaction: what they change of
@@ -28,11 +31,13 @@ type batch struct {
 	terms   map[string]*[]uint64 // for the index, with their positions
 	term    []byte               // the one noted last
 	dropped [][]byte             // environments whose objects are removed, as their keys begin
+	tree    transparency.Frontier
+	hashes  []tlog.Hash // of the tree, to be stored behind those of base
 }
 
 func newBatch(base *state) *batch {
 	return &batch{
-		base: base, position: base.position,
+		base: base, position: base.position, tree: base.tree.Clone(),
 		projects: map[string]*domain.Project{}, heads: map[EnvironmentID]head{}, touched: map[EnvironmentID]string{},
 		writes: map[string][]write{}, terms: map[string]*[]uint64{},
 	}
@@ -74,6 +79,7 @@ func (b *batch) apply(rec domain.Recorded) error {
 	b.projects[rec.Project] = after
 	b.position = rec.Position
 	b.commits++
+	b.hashes = append(b.hashes, b.tree.Append(rec.LeafHash)...)
 
 	record := commitRecord{Project: cmp.Or(after.Key, before.Key)}
 	for _, o := range objects {

@@ -22,7 +22,9 @@ var (
 	bucketIndex    = []byte("index")    // see index.go
 	bucketAnswers  = []byte("answers")  // project, 0, idempotency key -> position, request hash
 
-	buckets = [][]byte{bucketMeta, bucketProjects, bucketCurrent, bucketHistory, bucketHeads, bucketVersions, bucketCommits, bucketIndex, bucketAnswers}
+	bucketTree = []byte("tree") // see tlog.go
+
+	buckets = [][]byte{bucketMeta, bucketProjects, bucketCurrent, bucketHistory, bucketHeads, bucketVersions, bucketCommits, bucketIndex, bucketAnswers, bucketTree}
 
 	metaSchema   = []byte("schema")
 	metaPosition = []byte("position")

@@ -3,11 +3,11 @@
 //
 // [Views.Apply] takes the commits of the log in order. Everything that follows
 // from a commit (the state of its project, the history of each object, the
-// versions of the environments, the audit index, the answers to retries and the
-// position) is written in one transaction, so that after a crash the views are
-// as of some position and go on from there. While catching up, many commits
-// share a transaction. The file can be deleted at any time: it is made again
-// from the log, to the same bytes.
+// versions of the environments, the audit index, the answers to retries, the
+// hashes of the transparency log and the position) is written in one
+// transaction, so that after a crash the views are as of some position and go on
+// from there. While catching up, many commits share a transaction. The file can
+// be deleted at any time: it is made again from the log, to the same bytes.
 //
 // What has been applied is published whole, as an immutable state behind one
 // atomic pointer; readers take no lock. [Views.Wait] waits for a position.
@@ -32,6 +32,7 @@ import (
 	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"flagledger/domain"
+	"flagledger/domain/transparency"
 )
 
 // maxBatch is how much a transaction may write while catching up, in bytes, so
@@ -105,7 +106,8 @@ type state struct {
 	keys      map[string]SDKKey        // by client key, or hash of a server key
 	tokens    map[string]*domain.Token // by hash
 	heads     map[EnvironmentID]head
-	next      chan struct{} // closed when this state is superseded
+	tree      transparency.Frontier // of the transparency log
+	next      chan struct{}         // closed when this state is superseded
 }
 
 // Open opens or creates the views file and loads what is in it. A damaged file
@@ -207,6 +209,10 @@ func (v *Views) load() error {
 	err := v.db.View(func(tx *bbolt.Tx) error {
 		if raw := tx.Bucket(bucketMeta).Get(metaPosition); raw != nil {
 			st.position = binary.BigEndian.Uint64(raw)
+		}
+		var err error
+		if st.tree, err = loadTree(tx, st.position); err != nil {
+			return err
 		}
 		if err := loadProjects(tx, st.projects); err != nil {
 			return err
@@ -396,7 +402,7 @@ func (v *Views) publish(next *state) {
 func (v *Views) publishable(b *batch) (*state, error) {
 	next := &state{
 		position: b.position, projects: maps.Clone(b.base.projects), snapshots: maps.Clone(b.base.snapshots),
-		keys: b.base.keys, tokens: b.base.tokens, heads: maps.Clone(b.base.heads), next: make(chan struct{}),
+		keys: b.base.keys, tokens: b.base.tokens, heads: maps.Clone(b.base.heads), tree: b.tree, next: make(chan struct{}),
 	}
 	maps.Copy(next.projects, b.projects)
 	maps.Copy(next.heads, b.heads)

@@ -40,6 +40,9 @@ func (b *batch) write(db *bbolt.DB) error {
 		if err := b.writeTerms(tx.Bucket(bucketIndex)); err != nil {
 			return fmt.Errorf("write index: %w", err)
 		}
+		if err := writeHashes(tx, b.base.position, b.hashes); err != nil {
+			return fmt.Errorf("write tree: %w", err)
+		}
 		for _, prefix := range b.dropped {
 			if err := deletePrefix(tx.Bucket(bucketCurrent), prefix); err != nil {
 				return fmt.Errorf("drop environment: %w", err)
