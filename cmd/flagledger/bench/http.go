@@ -26,8 +26,8 @@ type bench struct {
 	server *process // with w1 and w3
 
 	w1, w3, w4 workload // as large as the scale makes them
-	key    string   // a server key of w1
-	all    []*process
+	key        string   // a server key of w1
+	all        []*process
 }
 
 // benchHTTP measures what answers over HTTP cost.
