@@ -150,12 +150,7 @@ func refuse(c echo.Context, refusal *sdkError) error {
 
 // answerJSON sends a body whole.
 func answerJSON(c echo.Context, status int, body []byte) error {
-	header := c.Response().Header()
-	header["Content-Type"] = contentTypeJSON
-	header["Content-Length"] = []string{strconv.Itoa(len(body))}
-	c.Response().WriteHeader(status)
-	_, _ = c.Response().Write(body) // the client may be gone
-	return nil
+	return newJSONBody(body).answer(c, status)
 }
 
 // answerValue sends what encoding/json makes of v.
@@ -288,7 +283,8 @@ func (at sdkAccess) identityKey(identifier string) string {
 // setUpdated tells how recent the answer is, for SDKs to compare with what a
 // stream tells them.
 func (at sdkAccess) setUpdated(c echo.Context) {
-	c.Response().Header()["X-Flagsmith-Document-Updated-At"] = []string{string(appendSeconds(nil, at.snapshot.Updated))}
+	updated := at.snapshot.Keep("updated", func(s *projections.Snapshot) any { return []string{string(appendSeconds(nil, s.Updated))} })
+	c.Response().Header()["X-Flagsmith-Document-Updated-At"] = updated.([]string)
 }
 
 // appendSeconds writes a time as SDKs compare it: seconds since 1970 with a

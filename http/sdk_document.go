@@ -11,6 +11,7 @@ import (
 
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
+	"flagledger/projections"
 )
 
 // The environment document: all that an SDK needs to evaluate by itself. The
@@ -118,26 +119,29 @@ type documentTime time.Time
 
 func (t documentTime) MarshalJSON() ([]byte, error) { return appendTime(nil, time.Time(t)), nil }
 
-var preparedDocument = newPreparedAnswer("environment document")
-
 // getDocument answers with the environment document, whole.
 func (k *sdk) getDocument(c echo.Context, at sdkAccess) error {
 	if !at.server {
 		return errNoKey
 	}
-	body := at.snapshot.Prepared(preparedDocument.plain, func() []byte {
-		body, complete := k.document(at)
-		if !complete {
-			return nil
-		}
-		return body
-	})
-	if body == nil { // persons are on their way here: without validators, so that the client asks again
-		body, _ = k.document(at)
+	p := at.snapshot.Keep("environment document", k.prepareDocument).(*preparedAnswer)
+	if p == nil { // persons are on their way here: without validators, so that the client asks again
+		body, _ := k.document(at)
 		at.setUpdated(c)
 		return answerJSON(c, http.StatusOK, body)
 	}
-	return k.answerPrepared(c, at, preparedDocument, body)
+	return k.answerPrepared(c, at, p)
+}
+
+// prepareDocument makes the *preparedAnswer, nil while the document is not
+// complete.
+func (k *sdk) prepareDocument(s *projections.Snapshot) any {
+	id := projections.EnvironmentID{Project: s.Project.ID, ID: s.Environment.ID}
+	body, complete := k.document(sdkAccess{snapshot: s, environment: id, server: true})
+	if !complete {
+		return (*preparedAnswer)(nil)
+	}
+	return newPreparedAnswer(body, s)
 }
 
 // document makes the environment document. It is not complete when the

@@ -9,10 +9,18 @@ import (
 	"flagledger/projections"
 )
 
-var (
-	preparedClientFlags = newPreparedAnswer("flags for client keys")
-	preparedServerFlags = newPreparedAnswer("flags for server keys")
-)
+// flagsFor is the answer with the environment's own flags, for one sort of key.
+// Its address names it within a snapshot.
+type flagsFor struct {
+	shown   func(*projections.Snapshot) []*evaluation.Outcome
+	prepare func(*projections.Snapshot) any // a *preparedAnswer
+}
+
+func newFlagsFor(shown func(*projections.Snapshot) []*evaluation.Outcome) *flagsFor {
+	return &flagsFor{shown, func(s *projections.Snapshot) any { return newPreparedAnswer(appendFlags(nil, shown(s)), s) }}
+}
+
+var flagsForClients, flagsForServers = newFlagsFor(shownToClients), newFlagsFor(shownToServers)
 
 // getFlags answers with the environment's own flags: without an identity there
 // are no segments and no splits.
@@ -20,15 +28,15 @@ func (k *sdk) getFlags(c echo.Context, at sdkAccess) error {
 	if name := query(c, "feature"); name != "" {
 		return answerFlag(c, at, name, nil)
 	}
-	name, shown := &preparedClientFlags, shownToClients
+	flags := flagsForClients
 	if at.server {
-		name, shown = &preparedServerFlags, shownToServers
+		flags = flagsForServers
 	}
-	body := at.snapshot.Prepared(name.plain, func() []byte { return appendFlags(nil, shown(at.snapshot)) })
-	if err := k.answerPrepared(c, at, *name, body); err != nil || c.Response().Status != http.StatusOK {
+	p := at.snapshot.Keep(flags, flags.prepare).(*preparedAnswer)
+	if err := k.answerPrepared(c, at, p); err != nil || c.Response().Status != http.StatusOK {
 		return err
 	}
-	at.snapshot.CountPrepared(name, shown)
+	at.snapshot.CountPrepared(flags, flags.shown)
 	return nil
 }
 

@@ -6,7 +6,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -14,12 +16,40 @@ import (
 	"flagledger/projections"
 )
 
-// preparedAnswer names what a snapshot keeps of an answer that is the same for
-// everybody: its bytes, the same compressed, and its ETag.
-type preparedAnswer struct{ plain, zipped, etag string }
+// preparedAnswer is an answer that is the same for everybody as long as its
+// snapshot is the newest one: its bytes, and its validators as headers.
+type preparedAnswer struct {
+	body           jsonBody
+	zipped         func() jsonBody // made when it is first asked for
+	etag, modified []string
+}
 
-func newPreparedAnswer(name string) preparedAnswer {
-	return preparedAnswer{name, name + ", gzip", name + ", etag"}
+// jsonBody is a body with its length as a header.
+type jsonBody struct {
+	bytes  []byte
+	length []string
+}
+
+func newJSONBody(b []byte) jsonBody { return jsonBody{b, []string{strconv.Itoa(len(b))}} }
+
+// answer sends the body whole.
+func (b jsonBody) answer(c echo.Context, status int) error {
+	header := c.Response().Header()
+	header["Content-Type"] = contentTypeJSON
+	header["Content-Length"] = b.length
+	c.Response().WriteHeader(status)
+	_, _ = c.Response().Write(b.bytes) // the client may be gone
+	return nil
+}
+
+func newPreparedAnswer(body []byte, s *projections.Snapshot) *preparedAnswer {
+	sum := sha256.Sum256(body)
+	return &preparedAnswer{
+		body:     newJSONBody(body),
+		zipped:   sync.OnceValue(func() jsonBody { return newJSONBody(zip(body)) }),
+		etag:     []string{fmt.Sprintf(`W/"%x"`, sum[:16])},
+		modified: []string{s.Updated.UTC().Format(http.TimeFormat)},
+	}
 }
 
 var (
@@ -30,26 +60,22 @@ var (
 // gzipFrom is the size in bytes from which compression is worth its while.
 const gzipFrom = 1000
 
-// answerPrepared sends an answer that is made once per snapshot, or that it is
-// the one that the client has.
-func (k *sdk) answerPrepared(c echo.Context, at sdkAccess, name preparedAnswer, body []byte) error {
-	etag := string(at.snapshot.Prepared(name.etag, func() []byte {
-		sum := sha256.Sum256(body)
-		return fmt.Appendf(nil, `W/"%x"`, sum[:16])
-	}))
+// answerPrepared sends a prepared answer, or that it is the one that the client has.
+func (k *sdk) answerPrepared(c echo.Context, at sdkAccess, p *preparedAnswer) error {
 	header := c.Response().Header()
-	header["Etag"] = []string{etag}
-	header["Last-Modified"] = []string{at.snapshot.Updated.UTC().Format(http.TimeFormat)}
+	header["Etag"] = p.etag
+	header["Last-Modified"] = p.modified
 	header["Vary"] = varyEncoding
 	at.setUpdated(c)
-	if k.hasCurrent(c.Request().Header, at.snapshot, etag) {
+	if k.hasCurrent(c.Request().Header, at.snapshot, p.etag[0]) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	if len(body) >= gzipFrom && acceptsGzip(c.Request().Header.Get("Accept-Encoding")) {
-		body = at.snapshot.Prepared(name.zipped, func() []byte { return zip(body) })
+	body := p.body
+	if len(body.bytes) >= gzipFrom && acceptsGzip(c.Request().Header.Get("Accept-Encoding")) {
+		body = p.zipped()
 		header["Content-Encoding"] = encodingGzip
 	}
-	return answerJSON(c, http.StatusOK, body)
+	return body.answer(c, http.StatusOK)
 }
 
 // hasCurrent tells whether the client has the current answer, by its validators.

@@ -31,7 +31,7 @@ type Snapshot struct {
 	segments   map[string]compiledSegment
 	encode     Encoder
 	overrides  sync.Map // surrogate -> []*evaluation.Outcome, made when first asked for
-	prepared   sync.Map // name -> func() []byte
+	kept       sync.Map // name -> func() any
 	groups     sync.Map // answer -> *tallyGroup
 	superseded chan struct{}
 }
@@ -169,14 +169,14 @@ func (s *Snapshot) IdentityOverrides(surrogate string) []*evaluation.Outcome {
 	return outcomes
 }
 
-// Prepared returns what build makes of the snapshot, made once: the bytes of an
-// answer that is the same for everybody.
-func (s *Snapshot) Prepared(name string, build func() []byte) []byte {
-	once, ok := s.prepared.Load(name)
+// Keep returns what build makes of the snapshot, made once under the name: what
+// is the same in many answers. The build is not called for any other snapshot.
+func (s *Snapshot) Keep(name any, build func(*Snapshot) any) any {
+	made, ok := s.kept.Load(name)
 	if !ok {
-		once, _ = s.prepared.LoadOrStore(name, sync.OnceValue(build))
+		made, _ = s.kept.LoadOrStore(name, sync.OnceValue(func() any { return build(s) }))
 	}
-	return once.(func() []byte)()
+	return made.(func() any)()
 }
 
 // Superseded is closed when a newer snapshot of the environment is published,

@@ -158,26 +158,30 @@ func TestSnapshotBodies(t *testing.T) {
 	}
 }
 
-func TestPrepared(t *testing.T) {
+func TestKeep(t *testing.T) {
 	l := newLedger(t, t.TempDir()).closing(t)
 	l.do(t, opening()...)
 	built := 0
-	build := func() []byte {
+	build := func(s *projections.Snapshot) any {
 		built++
-		return fmt.Append(nil, built)
+		return fmt.Sprint(built, " of version ", s.Version)
 	}
 	s := l.snapshot("prod")
+	first := fmt.Sprint("1 of version ", s.Version)
 	for range 3 {
-		if got := string(s.Prepared("document", build)); got != "1" {
-			t.Errorf("prepared is %s", got)
+		if got := s.Keep("document", build); got != first {
+			t.Errorf("kept is %v, want %s", got, first)
 		}
 	}
-	if got := string(s.Prepared("another", build)); got != "2" {
-		t.Errorf("another one is %s", got)
+	if got, want := s.Keep("another", build), fmt.Sprint("2 of version ", s.Version); got != want {
+		t.Errorf("another one is %v, want %s", got, want)
 	}
 	l.do(t, setting("prod", "checkout", "v2"))
-	if got := string(l.snapshot("prod").Prepared("document", build)); got != "3" {
-		t.Errorf("of the next snapshot it is %s", got)
+	if got, want := l.snapshot("prod").Keep("document", build), fmt.Sprint("3 of version ", s.Version+1); got != want {
+		t.Errorf("of the next snapshot it is %v, want %s", got, want)
+	}
+	if got := s.Keep("document", build); got != first {
+		t.Errorf("the old snapshot keeps %v by now", got)
 	}
 	if l.Snapshot(projections.EnvironmentID{Project: l.shop().ID, ID: 99}) != nil {
 		t.Error("no environment has a snapshot")

@@ -12,6 +12,7 @@ type CompiledSegment struct {
 	Name string
 
 	rules      []compiledRule
+	short      []compiledRule // the same without rules that only wrap another one; see unwrapped
 	properties []property // what the conditions look at, each once; conditions hold an index into it
 	source     []Rule     // what rules was made of, for Explain
 }
@@ -46,8 +47,22 @@ func CompileSegment(s Segment) (*CompiledSegment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile segment %s (%s): %w", s.Key, s.Name, err)
 	}
-	c.rules = rules
+	c.rules, c.short = rules, unwrapped(rules)
 	return c, nil
+}
+
+// unwrapped leaves out what makes rules slower and not different: an ALL or ANY of nothing but one rule is that rule.
+// Dashboards write segments in this way, each of them.
+func unwrapped(rules []compiledRule) []compiledRule {
+	short := make([]compiledRule, len(rules))
+	for i, r := range rules {
+		for len(r.conditions) == 0 && len(r.rules) == 1 && r.stopOn == r.then { // NONE is where they differ
+			r = r.rules[0]
+		}
+		r.rules = unwrapped(r.rules)
+		short[i] = r
+	}
+	return short
 }
 
 func (c *CompiledSegment) compileRules(rules []Rule) ([]compiledRule, error) {
@@ -149,12 +164,12 @@ func cost(p predicate) int {
 
 // holds reports whether the identity is in the segment. slots tells the evaluator's place of each of c.properties.
 func (c *CompiledSegment) holds(ev *evaluator, slots []int32) bool {
-	for i := range c.rules {
-		if !c.rules[i].holds(ev, slots) {
+	for i := range c.short {
+		if !c.short[i].holds(ev, slots) {
 			return false
 		}
 	}
-	return len(c.rules) > 0
+	return len(c.short) > 0
 }
 
 func (r *compiledRule) holds(ev *evaluator, slots []int32) bool {
