@@ -13,8 +13,8 @@ type CompiledSegment struct {
 
 	rules      []compiledRule
 	short      []compiledRule // the same without rules that only wrap another one; see unwrapped
-	properties []property // what the conditions look at, each once; conditions hold an index into it
-	source     []Rule     // what rules was made of, for Explain
+	properties []property     // what the conditions look at, each once; conditions hold an index into it
+	source     []Rule         // what rules was made of, for Explain
 }
 
 // compiledRule is a Rule; stopOn and then say how its parts are joined: the first part that is stopOn makes the rule
