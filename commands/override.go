@@ -259,5 +259,8 @@ func (c EraseIdentity) Decide(p *domain.Project, _ *Inputs) ([]domain.Event, err
 	if err != nil {
 		return nil, fmt.Errorf("erase identity: %w", err)
 	}
+	if c.Surrogate == "" {
+		return nil, domain.RefuseField(domain.NotFound, "identifier", "this identity is not known in %q", env.Key)
+	}
 	return []domain.Event{domain.IdentityErased{Environment: env.Key, Identity: c.Surrogate}}, nil
 }

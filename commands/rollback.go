@@ -99,12 +99,14 @@ func (c Rollback) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 		return Plan{}, err
 	}
 	r := &rollback{
-		command: c, now: p, then: past, env: env, was: past.Environments.Get(env.Key), persons: in.Persons, numbers: numbersOf(p),
+		command: c, now: p, then: past, env: env, was: past.Environments.Get(env.Key), persons: in.Persons, views: in.Views, numbers: numbersOf(p),
 	}
 	if err := r.checkSelection(); err != nil {
 		return Plan{}, err
 	}
-	r.restore()
+	if err := r.restore(); err != nil {
+		return Plan{}, err
+	}
 	r.features()
 	r.segments()
 	r.identities()
@@ -136,6 +138,7 @@ type rollback struct {
 	now, then *domain.Project
 	env, was  *domain.Environment
 	persons   Persons
+	views     Views
 	numbers   *numbers
 	events    []domain.Event
 	warnings  []string
@@ -171,10 +174,11 @@ func (r *rollback) checkSelection() error {
 }
 
 // restore brings back what was deleted since, if asked to, and goes on as if it
-// had never been away.
-func (r *rollback) restore() {
+// had never been away. In each environment it gets the seed it had, by which
+// splits tell identities apart, so that a rollback there finds it as it was.
+func (r *rollback) restore() error {
 	if !r.command.RestoreDeleted {
-		return
+		return nil
 	}
 	before := len(r.events)
 	for key, old := range r.then.Segments.All() {
@@ -187,12 +191,18 @@ func (r *rollback) restore() {
 		if r.now.Folded.Get(strings.ToLower(key)) != "" || !r.covers(key) { // there, or one that differs only in case
 			continue
 		}
-		r.event(old.Recreated(r.now, func(env string) int32 {
-			if env == r.env.Key {
-				return r.was.States.Get(key).Seed
+		seeds := map[string]int32{}
+		for env := range r.now.Environments.All() {
+			seed, err := r.views.Seed(r.now, env, old)
+			if err != nil {
+				return fmt.Errorf("restore feature %s: %w", key, err)
 			}
-			return r.numbers.next()
-		}))
+			if seed == 0 {
+				seed = r.numbers.next()
+			}
+			seeds[env] = seed
+		}
+		r.event(old.Recreated(r.now, func(env string) int32 { return seeds[env] }))
 		for env := range r.now.Environments.All() {
 			if env != r.env.Key && old.DefaultEnabled {
 				r.event(domain.FeatureStateSet{Environment: env, Feature: key, Value: old.InitialValue, Weights: old.InitialWeights()})
@@ -202,6 +212,7 @@ func (r *rollback) restore() {
 	}
 	r.now, _ = r.now.Evolve(r.events[before:], domain.Stamp{Position: r.now.Position})
 	r.env = r.now.Environments.Get(r.env.Key)
+	return nil
 }
 
 func (r *rollback) features() {

@@ -58,6 +58,9 @@ type Views interface {
 	PastChanges(project string, selection domain.Selection) ([]domain.PastChange, error)
 	// Past returns the project with one environment's parts as of a version of that environment.
 	Past(p *domain.Project, environment string, version uint64) (*domain.Project, error)
+	// Seed returns the seed that the state of a deleted feature had in an
+	// environment, as known at p; 0 where it had none.
+	Seed(p *domain.Project, environment string, feature *domain.Feature) (int32, error)
 }
 
 // Persons gives persons their surrogates. It lies outside the log.
@@ -115,6 +118,10 @@ type Change struct {
 	// IfMatch, where not 0, is the revision that Object must have.
 	IfMatch uint64
 	Object  domain.Object
+
+	// Listed says that whoever asks knows of the commands as a list: refusals
+	// then say which of them they are about.
+	Listed bool
 
 	// OverrideTests lets cases of rules break; Reason must say why.
 	OverrideTests bool
@@ -332,7 +339,7 @@ func decide(p *domain.Project, ch Change, in *Inputs) (Result, error) {
 		if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Kind == domain.NotFound && !result.After.Exists() && ch.Project != "" {
 			err = domain.RefuseField(domain.NotFound, "project", "there is no project %q", ch.Project) // the state does not know its key
 		}
-		if err != nil && len(ch.Commands) > 1 {
+		if err != nil && ch.Listed {
 			err = InCommand(err, i)
 		}
 		if err != nil {

@@ -86,11 +86,14 @@ func TestDoRefuses(t *testing.T) {
 			c.Commands = []commands.Command{commands.DeleteEnvironment{Environment: "qa"}}
 		}, `not_found environment: `},
 		"one of several": {func(c *commands.Change) {
-			c.Commands = []commands.Command{rename("a"), commands.CreateFeature{Key: "new"}, commands.CreateFeature{Key: "new"}}
+			c.Listed, c.Commands = true, []commands.Command{rename("a"), commands.CreateFeature{Key: "new"}, commands.CreateFeature{Key: "new"}}
 		}, `conflict commands[2].key: already a feature "new"`},
 		"one of several, without a field": {func(c *commands.Change) {
-			c.Commands = []commands.Command{rename("a"), commands.DeleteProject{}}
+			c.Listed, c.Commands = true, []commands.Command{rename("a"), commands.DeleteProject{}}
 		}, `conflict commands[1]: still has environments`},
+		"one of several that are not listed": {func(c *commands.Change) {
+			c.Commands = []commands.Command{rename("a"), commands.CreateFeature{Key: "checkout"}}
+		}, `conflict key: already a feature`},
 		"a dry run of it": {func(c *commands.Change) {
 			c.DryRun, c.Commands = true, []commands.Command{commands.CreateFeature{Key: "checkout"}}
 		}, `conflict key: `},

@@ -174,7 +174,11 @@ func (e EnvironmentUpdated) Objects(*Project) []Object {
 
 // Objects implements Event. The parts of the environment go with it.
 func (e EnvironmentDeleted) Objects(p *Project) []Object {
-	return append(slices.Collect(p.Environments.Get(e.Environment).objects(e.Environment)), Object{Kind: KindEnvironment, Key: e.Environment})
+	whole := Object{Kind: KindEnvironment, Key: e.Environment}
+	if env := p.Environments.Get(e.Environment); env != nil {
+		return append(slices.Collect(env.objects(e.Environment)), whole)
+	}
+	return []Object{whole}
 }
 
 // Objects implements Event.

@@ -1,6 +1,9 @@
 package domain
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // CheckReferences refuses a state in which one of the objects is left with
 // something that does not exist: an override with a segment that is gone, a
@@ -24,20 +27,24 @@ func (p *Project) checkReferences(o Object) error {
 		return p.checkSegment(o.Key)
 	}
 	env := p.Environments.Get(o.Environment)
-	if env == nil || p.Get(o) == nil {
+	if env == nil {
 		return nil
 	}
 	switch o.Kind {
-	case KindFeatureState, KindSegmentOverrides, KindVariantsPin:
+	case KindFeatureState, KindSegmentOverrides:
 		return p.checkFeatureIn(env, o.Key)
+	case KindVariantsPin: // also one that is gone, which leaves the feature's own variants
+		return cmp.Or(p.checkFeatureIn(env, o.Key), p.checkIdentitiesOf(env, o.Key))
 	case KindSegmentPin:
-		if p.Segments.Get(o.Key) == nil {
+		if env.SegmentPins.Get(o.Key) != nil && p.Segments.Get(o.Key) == nil {
 			return Refuse(Conflict, "environment %s would pin segment %q, which does not exist", env.Key, o.Key)
 		}
 	case KindIdentity:
-		for _, own := range env.Identities.Get(o.Key).List {
-			if err := p.checkIdentity(env, own); err != nil {
-				return err
+		if identity := env.Identities.Get(o.Key); identity != nil {
+			for _, own := range identity.List {
+				if err := p.checkIdentity(env, own); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -54,14 +61,19 @@ func (p *Project) checkFeature(key string) error {
 		}
 	}
 	for _, env := range p.Environments.All() {
-		if err := p.checkFeatureIn(env, key); err != nil {
+		if err := cmp.Or(p.checkFeatureIn(env, key), p.checkIdentitiesOf(env, key)); err != nil {
 			return err
 		}
-		for _, o := range env.Identities.All() {
-			if i, own := o.Find(key); i >= 0 {
-				if err := p.checkIdentity(env, own); err != nil {
-					return err
-				}
+	}
+	return nil
+}
+
+// checkIdentitiesOf checks the overrides that identities have of a feature.
+func (p *Project) checkIdentitiesOf(env *Environment, feature string) error {
+	for _, o := range env.Identities.All() {
+		if i, own := o.Find(feature); i >= 0 {
+			if err := p.checkIdentity(env, own); err != nil {
+				return err
 			}
 		}
 	}

@@ -48,7 +48,13 @@ func TestCheckReferences(t *testing.T) {
 				domain.FeatureVariantsPinned{Environment: "dev", Feature: "split", Variants: variants("a")}, domain.FeatureVariantsSet{Feature: "split", Variants: variants("b")},
 			}, "",
 		},
-		"a pin without the variant":             {[]domain.Event{domain.FeatureVariantsPinned{Environment: "prod", Feature: "split", Variants: variants("b")}}, `variant "a"`},
+		"a pin without the variant": {[]domain.Event{domain.FeatureVariantsPinned{Environment: "prod", Feature: "split", Variants: variants("b")}}, `variant "a"`},
+		"a pin that goes under a weight": {
+			[]domain.Event{
+				domain.FeatureVariantsPinned{Environment: "dev", Feature: "split", Variants: variants("a")}, domain.FeatureVariantsPinned{Environment: "prod", Feature: "split", Variants: variants("a", "z")},
+				override("split", "used", map[string]float64{"z": 10}), domain.FeatureVariantsUnpinned{Environment: "prod", Feature: "split"},
+			}, `variant "z"`,
+		},
 		"a pin of no segment":                   {[]domain.Event{domain.SegmentPinned{Environment: "prod", Segment: "gone"}}, `would pin segment "gone"`},
 		"an identity":                           {[]domain.Event{identity("split", "a"), identity("plain", "")}, ""},
 		"an identity of no variant":             {[]domain.Event{identity("split", "z")}, `variant "z"`},
@@ -71,7 +77,14 @@ func TestCheckReferences(t *testing.T) {
 		}
 	}
 
-	// What is wrong is seen from whichever side was touched.
+	// What is wrong is seen from whichever side was touched, also where that is gone.
+	pinned, _ := contentShop().Evolve([]domain.Event{
+		domain.FeatureVariantsPinned{Environment: "prod", Feature: "split", Variants: variants("a", "b", "z")}, identity("split", "z"),
+	}, domain.Stamp{})
+	unpinned, touched := pinned.Evolve([]domain.Event{domain.FeatureVariantsUnpinned{Environment: "prod", Feature: "split"}}, domain.Stamp{})
+	if err := unpinned.CheckReferences(touched); err == nil || !strings.Contains(err.Error(), `variant "z"`) {
+		t.Errorf("an identity with a variant of a pin that is gone: %v", err)
+	}
 	state := domain.FeatureStateSet{Environment: "prod", Feature: "split", Value: evaluation.Int(1), Weights: map[string]float64{"z": 1}}
 	p, objects := contentShop().Evolve([]domain.Event{state}, domain.Stamp{})
 	if err := p.CheckReferences(objects); err == nil || !slices.Equal(objects, []domain.Object{{Kind: domain.KindFeatureState, Environment: "prod", Key: "split"}}) {

@@ -3,6 +3,7 @@ package domain
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +31,20 @@ const (
 	KindVariantsPin      ObjectKind = "variants_pin"
 )
 
+// The kinds by whether an object belongs to the project or to an environment.
+var (
+	projectKinds     = []ObjectKind{KindProject, KindToken, KindEnvironment, KindFeature, KindSegment, KindContext, KindSegmentTests, KindFeatureTests}
+	environmentKinds = []ObjectKind{KindSDKKey, KindFeatureState, KindSegmentOverrides, KindIdentity, KindSegmentPin, KindVariantsPin}
+)
+
+func listed(kinds []ObjectKind) string {
+	names := make([]string, len(kinds))
+	for i, kind := range kinds {
+		names[i] = string(kind)
+	}
+	return strings.Join(names, ", ")
+}
+
 // An Object is the name of something with a history: its kind, its
 // environment where it belongs to one, and its key.
 type Object struct {
@@ -47,18 +62,27 @@ func (o Object) String() string {
 	return string(o.Kind) + ":" + o.Environment + "/" + o.Key
 }
 
+// Scope is the environment whose history an object is part of, which is also its
+// own for an environment; "" for what belongs to the project.
+func (o Object) Scope() string {
+	if o.Kind == KindEnvironment {
+		return o.Key
+	}
+	return o.Environment
+}
+
 // ParseObject reads the form that String writes.
 func ParseObject(s string) (Object, error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	o := Object{Kind: ObjectKind(kind), Key: rest}
-	switch o.Kind {
-	case KindProject, KindToken, KindEnvironment, KindFeature, KindSegment, KindContext, KindSegmentTests, KindFeatureTests:
-	case KindSDKKey, KindFeatureState, KindSegmentOverrides, KindIdentity, KindSegmentPin, KindVariantsPin:
+	switch {
+	case slices.Contains(projectKinds, o.Kind):
+	case slices.Contains(environmentKinds, o.Kind):
 		var inEnv bool
 		o.Environment, o.Key, inEnv = strings.Cut(rest, "/")
 		ok = ok && inEnv
-	default:
-		ok = false
+	case ok:
+		return Object{}, RefuseField(Malformed, "object", "%q is not a kind of object; there are %s, and in an environment %s", kind, listed(projectKinds), listed(environmentKinds))
 	}
 	if !ok || o.Key == "" {
 		return Object{}, RefuseField(Malformed, "object", "%q is not an object; want kind:key, such as segment:beta, or kind:environment/key, such as state:production/checkout", s)

@@ -360,6 +360,9 @@ func (n nodes) tell(t thing, of string) (string, error) {
 		}
 		return verb + " " + words + where, nil
 	case OpMoved:
+		if t.formerOwner == t.owner && t.self.FromPlace == t.self.ToPlace { // the others went around it
+			return tell(noun, fmt.Sprintf("left %s%s at place %d", noun, of, t.self.ToPlace), t.differences), nil
+		}
 		to := fmt.Sprintf(" to place %d", t.self.ToPlace)
 		if t.formerOwner != t.owner {
 			rule := "the top level"
@@ -515,6 +518,9 @@ func (t thing) ofList(move, noun, of string, words func(json.RawMessage) (string
 		return "removed " + noun + of, nil
 	case OpMoved:
 		moved := fmt.Sprintf("%s %s%s from place %d to %d", move, noun, of, t.self.FromPlace, t.self.ToPlace)
+		if t.self.FromPlace == t.self.ToPlace { // the others went around it
+			moved = fmt.Sprintf("left %s%s at place %d", noun, of, t.self.ToPlace)
+		}
 		return tell(noun, moved, t.differences), nil
 	}
 	return tell(noun+of, "", t.differences), nil

@@ -213,7 +213,7 @@ func (e *Environment) OverrideEvents(feature string, want []SegmentOverride) []E
 		if i < 0 {
 			order = slices.Insert(order, min(place, len(order)), o.Segment)
 		}
-		if i < 0 || is.Enabled != o.Enabled || is.Value != o.Value || !SameWeights(is.Weights, o.Weights) {
+		if i < 0 || is.Seed != o.Seed || is.Enabled != o.Enabled || is.Value != o.Value || !SameWeights(is.Weights, o.Weights) {
 			events = append(events, SegmentOverrideSet{e.Key, feature, o.Segment, o.Seed, place, o.Enabled, o.Value, o.Weights})
 		}
 	}

@@ -196,7 +196,7 @@ func TestAccessIsRecorded(t *testing.T) {
 		{"an identity where nothing is sensitive", "GET", bank + "/environments/live/identities/ada", "", 200, "", "bank/live " + ada},
 		{"evaluation by stored traits", "POST", live + "/evaluate", `{"identifier":"ada"}`, 200, "shop/live " + ada, "shop/live " + ada},
 		{"evaluation of the past", "POST", live + "/evaluate", `{"identifier":"ada","as_of":"6"}`, 200, fmt.Sprintf("shop/live@position:%d %s", version(6), ada), fmt.Sprintf("shop/live@position:%d %s", version(6), ada)},
-		{"evaluation by given traits", "POST", live + "/evaluate", `{"identifier":"ada","traits":{"city":"Oslo"}}`, 200, "", ""},
+		{"evaluation by given traits", "POST", live + "/evaluate", `{"identifier":"ada","traits":{"city":"Oslo"}}`, 200, "shop/live " + ada, "shop/live " + ada},
 		{"evaluation of a stranger", "POST", live + "/evaluate", `{"identifier":"bob"}`, 200, "", ""},
 		{"explained", "POST", live + "/evaluate", `{"identifier":"bob","traits":{"city":"Oslo"},"explain":true}`, 200, "shop/live segment:ill", "shop/live segment:ill,segment:west"},
 		{"explained of a stored one", "POST", live + "/evaluate", `{"identifier":"ada","traits":{"city":"Oslo"},"explain":true}`, 200, "shop/live " + ada, "shop/live " + ada},

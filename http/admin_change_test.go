@@ -180,7 +180,7 @@ func TestAdminChanges(t *testing.T) {
 	a.run([]call{
 		{"POST", P + "/changes", "", "", `{"commands":[{"command":"create_feature","key":"a"},{"command":"create_feature","key":"checkout"},{"command":"create_feature","key":"b"}]}`, 409, `"field":"commands[1].key"`},
 		{"POST", P + "/changes", "", "", `{"commands":[{"command":"create_feature","key":"a"},{"command":"delete_project"}]}`, 409, `"field":"commands[1]"`},
-		{"POST", P + "/changes", "", "", `{"commands":[{"command":"delete_feature","feature":"moon"}]}`, 404, `"field":"feature"`},
+		{"POST", P + "/changes", "", "", `{"commands":[{"command":"delete_feature","feature":"moon"}]}`, 404, `"field":"commands[0].feature"`},
 		{"GET", P + "/features/a", "", "", "", 404, ""},
 
 		{"POST", P + "/changes", "", "", `{"dry_run":true,"commands":[{"command":"create_feature","key":"a"},{"command":"set_feature_state","environment":"live","feature":"a","enabled":true},{"command":"set_identity_override","environment":"live","feature":"a","identifier":"new person","enabled":false}]}`, 200,

@@ -40,6 +40,8 @@ type admin struct {
 	url     string
 	store   *eventstore.Store
 	views   *projections.Views
+	service *commands.Service
+	parts   parts
 	later   atomic.Int64      // how much later than now the server's clock is, in nanoseconds
 	secrets map[string]string // of tokens, by name
 	asked   map[string]bool   // method and path of what succeeded, as in docs/openapi.yaml
@@ -84,6 +86,7 @@ func newAdmin(t *testing.T) *admin {
 	now := func() time.Time { return time.Now().Add(time.Duration(a.later.Load())) }
 	l := parts{a.store, persons}
 	service := commands.New(l, a.views, l, domain.DefaultLimits(), now)
+	a.service, a.parts = service, l
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
 		Commands: service, Views: a.views, Identities: l, Ready: a.store.Health, Metrics: prometheus.NewRegistry(),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: now, Version: "1.2.3", Limits: domain.DefaultLimits(), BodyLimit: bodyLimit,

@@ -56,10 +56,7 @@ func (s *Server) showChange(project, actor string, c projections.Change, events 
 		shown.Action = "deleted"
 	}
 	name := func(surrogate string) string {
-		if id := s.Identities.Identifier(projections.EnvironmentID{Project: project, ID: c.EnvironmentID}, surrogate); id != "" {
-			return id
-		}
-		return "an erased person"
+		return s.nameOf(projections.EnvironmentID{Project: project, ID: c.EnvironmentID}, surrogate)
 	}
 	if c.Object.Kind == domain.KindIdentity {
 		shown.Identity = name(c.Object.Key)
@@ -72,6 +69,14 @@ func (s *Server) showChange(project, actor string, c projections.Change, events 
 		Object: c.Object, Before: c.Before, After: c.After, Differences: shown.Differences, Events: events,
 	}, name)
 	return shown, err
+}
+
+// nameOf is what somebody is called in answers to those who may read the history.
+func (s *Server) nameOf(id projections.EnvironmentID, surrogate string) string {
+	if identifier := s.Identities.Identifier(id, surrogate); identifier != "" {
+		return identifier
+	}
+	return "an erased person"
 }
 
 // redact leaves out the hash of a secret.
@@ -164,7 +169,7 @@ func (s *Server) listAudit(r *request) error {
 
 // auditFilters are the parameters of the query that auditQuery reads.
 var auditFilters = []string{
-	"project", "environment", "object", "affects", "actor", "actor_kind", "token", "type", "source", "ticket", "reason",
+	"project", "environment", "object", "affects", "actor", "actor_kind", "token", "type", "source", "client", "ticket", "reason",
 	"change_request", "correlation_id", "q", "from", "to", "cursor", "limit",
 }
 
@@ -213,6 +218,8 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 			q.Type = value
 		case "source":
 			q.Source = domain.Source(value)
+		case "client":
+			q.Client = value
 		case "ticket":
 			q.Ticket = value
 		case "q":
@@ -434,6 +441,9 @@ func (s *Server) getVersion(r *request) error {
 		return err
 	}
 	content := contentOf(past, past.Environments.Get(r.environment.Key))
+	for i, o := range content.Identities {
+		content.Identities[i].Identifier = s.nameOf(r.environmentID(), o.Identity)
+	}
 	r.asOf = asOf(version.Position)
 	r.seesContent(content)
 	return r.show(0, struct {
@@ -444,9 +454,15 @@ func (s *Server) getVersion(r *request) error {
 
 // environmentContent is all that an environment evaluates.
 type environmentContent struct {
-	Features   []shownState                `json:"features"`
-	Segments   []shownSegment              `json:"segments"` // those in use
-	Identities []*domain.IdentityOverrides `json:"identities"`
+	Features   []shownState     `json:"features"`
+	Segments   []shownSegment   `json:"segments"` // those in use
+	Identities []shownOverrides `json:"identities"`
+}
+
+// shownOverrides are those of an identity, with whose they are.
+type shownOverrides struct {
+	*domain.IdentityOverrides
+	Identifier string `json:"identifier"`
 }
 
 // shownSegment is a segment as an environment sees it.
@@ -456,7 +472,7 @@ type shownSegment struct {
 }
 
 func contentOf(p *domain.Project, env *domain.Environment) environmentContent {
-	c := environmentContent{Features: []shownState{}, Segments: []shownSegment{}, Identities: []*domain.IdentityOverrides{}}
+	c := environmentContent{Features: []shownState{}, Segments: []shownSegment{}, Identities: []shownOverrides{}}
 	for _, f := range p.Features.All() {
 		c.Features = append(c.Features, showState(env, f))
 	}
@@ -469,7 +485,7 @@ func contentOf(p *domain.Project, env *domain.Environment) environmentContent {
 		c.Segments = append(c.Segments, shownSegment{&seg, pin != nil})
 	}
 	for _, o := range env.Identities.All() {
-		c.Identities = append(c.Identities, o)
+		c.Identities = append(c.Identities, shownOverrides{IdentityOverrides: o})
 	}
 	return c
 }

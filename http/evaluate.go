@@ -141,9 +141,7 @@ func (s *Server) evaluate(r *request) error {
 			if body.Traits == nil {
 				traits, answer.TraitsFrom = stored.Traits, "stored now"
 			}
-			if body.Traits == nil || body.Explain {
-				r.seesIdentity(r.project.Key, r.environment.Key, surrogate)
-			}
+			r.seesIdentity(r.project.Key, r.environment.Key, surrogate) // its overrides, also where the traits are given
 		}
 		who = e.Identity(surrogate, body.Identifier, traits)
 		for _, segment := range e.Compiled.Segments(who) {

@@ -108,7 +108,7 @@ type csvExporter struct{ w *csv.Writer }
 func newCSVExporter(w io.Writer) exporter {
 	x := &csvExporter{csv.NewWriter(w)}
 	_ = x.w.Write([]string{ // an error stays, and flush returns it
-		"position", "recorded_at", "project", "actor_kind", "actor_id", "actor_name", "source", "reason", "ticket", "ip", "object", "action", "sentence", "before", "after",
+		"position", "recorded_at", "project", "actor_kind", "actor_id", "actor_name", "source", "reason", "ticket", "ip", "user_agent", "object", "action", "sentence", "before", "after",
 	})
 	return x
 }
@@ -117,7 +117,7 @@ func (x *csvExporter) write(e shownEntry) error {
 	for _, c := range e.Changes {
 		line := []string{
 			strconv.FormatUint(e.Position, 10), e.RecordedAt.Format(time.RFC3339Nano), e.Project, e.Actor.Kind, e.Actor.ID, e.Actor.Name,
-			string(e.Source), e.Reason, e.Ticket, e.Client.IP, c.Object, c.Action, c.Sentence, string(c.Before), string(c.After),
+			string(e.Source), e.Reason, e.Ticket, e.Client.IP, e.Client.UserAgent, c.Object, c.Action, c.Sentence, string(c.Before), string(c.After),
 		}
 		for i, cell := range line {
 			if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {

@@ -149,7 +149,7 @@ func contentParts(p *domain.Project, env *domain.Environment) (map[string]json.R
 		}
 	}
 	for _, o := range c.Identities {
-		if err := put("identity:"+o.Identity, o); err != nil {
+		if err := put("identity:"+o.Identity, o.IdentityOverrides); err != nil {
 			return nil, err
 		}
 	}
@@ -160,6 +160,7 @@ func contentParts(p *domain.Project, env *domain.Environment) (map[string]json.R
 type partChange struct {
 	Object      string              `json:"object"`
 	Action      string              `json:"action"`
+	Identity    string              `json:"identity,omitempty"` // behind a surrogate, unless erased
 	Before      json.RawMessage     `json:"before"`
 	After       json.RawMessage     `json:"after"`
 	Differences []domain.Difference `json:"differences,omitempty"`
@@ -206,6 +207,13 @@ func (s *Server) diff(r *request) error {
 			if len(c.Differences) == 0 {
 				continue // recorded by another commit, and the same
 			}
+		}
+		if surrogate, is := strings.CutPrefix(name, string(domain.KindIdentity)+":"); is {
+			at := to
+			if c.After == nil {
+				at = from
+			}
+			c.Identity = s.nameOf(environmentID(at.project, at.environment), surrogate)
 		}
 		answer.Changes = append(answer.Changes, c)
 		r.seesPart(from.Environment, name, c.Before)
@@ -254,11 +262,15 @@ func (r *request) carryOut(w why, planner commands.Planner, dryRun bool, hash st
 	if hash == anyPlan {
 		hash = ""
 	}
-	ch, err := r.change(w, domain.Object{}, execute(hash))
+	object := projectObject(r.project)
+	if r.environment != nil {
+		object = environmentObject(r.environment.Key)
+	}
+	ch, err := r.change(w, object, execute(hash))
 	if err != nil {
 		return answer, commands.Result{}, err
 	}
-	ch.IfMatch, ch.DryRun, ch.Source = 0, dryRun, domain.SourceRollback
+	ch.DryRun, ch.Source = dryRun, domain.SourceRollback
 	result, err := r.doChange(ch)
 	if err != nil {
 		return answer, result, err
@@ -374,5 +386,5 @@ func (s *Server) undo(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, result, domain.Object{}, plan)
+	return r.answer(http.StatusOK, result, projectObject(r.project), plan)
 }

@@ -921,10 +921,6 @@ func TestDocumentWalk(t *testing.T) {
 		{"GET", "/version", "", 200, ""},
 		{"GET", "/metrics", "", 200, ""},
 		{"GET", "/admin/v1/whoami", "", 200, ""},
-		{"POST", "/admin/v1/tokens", `{"name":"ci","grants":[{"role":"editor","project":"shop","environment":"production"}],"expires_at":"2100-01-01T00:00:00Z",` + why + `}`, 201, "Idempotency-Key: t1"},
-		{"POST", "/admin/v1/tokens", `{"name":"ci","grants":[{"role":"editor","project":"shop","environment":"production"}],"expires_at":"2100-01-01T00:00:00Z",` + why + `}`, 409, "Idempotency-Key: t1"},
-		{"GET", "/admin/v1/tokens?limit=1", "", 200, ""},
-		{"DELETE", "/admin/v1/tokens/$id" + done, "", 204, ""},
 
 		{"POST", "/admin/v1/projects", `{"key":"shop","name":"The MART","description":"A shop","hide_disabled_flags":false,"persist_traits":true,"strict_contexts":false,` + why + `}`, 201, "Correlation-Id: c1|Flagledger-Source: cli"},
 		{"POST", "/admin/v1/projects", `{"key":"shop"}`, 409, ""},
@@ -936,6 +932,10 @@ func TestDocumentWalk(t *testing.T) {
 		{"GET", p, "", 200, ""},
 
 		{"POST", p + "/environments", `{"key":"production","name":"Production","description":"Live","client_key":"production-client-key","allow_client_traits":true,"hide_sensitive_data":false,"hide_disabled_flags":null,"use_identity_overrides_in_local_eval":true,"use_identity_composite_key_for_hashing":true,` + why + `}`, 201, ""},
+		{"POST", "/admin/v1/tokens", `{"name":"ci","grants":[{"role":"editor","project":"shop","environment":"production"}],"expires_at":"2100-01-01T00:00:00Z",` + why + `}`, 201, "Idempotency-Key: t1"},
+		{"POST", "/admin/v1/tokens", `{"name":"ci","grants":[{"role":"editor","project":"shop","environment":"production"}],"expires_at":"2100-01-01T00:00:00Z",` + why + `}`, 409, "Idempotency-Key: t1"},
+		{"GET", "/admin/v1/tokens?limit=1", "", 200, ""},
+		{"DELETE", "/admin/v1/tokens/$id" + done, "", 204, ""},
 		{"PATCH", e, `{"name":"Production","description":"Live!","hide_disabled_flags":false,"allow_client_traits":true,` + why + `}`, 200, ""},
 		{"GET", e, "", 200, ""},
 		{"GET", p + "/environments", "", 200, ""},

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -110,7 +111,7 @@ func (s *Server) applyChange(r *request) error {
 	if err != nil {
 		return err
 	}
-	ch.DryRun = body.DryRun || dryRun
+	ch.DryRun, ch.Listed = body.DryRun || dryRun, true
 	for i, raw := range body.Commands {
 		c, err := commands.DecodeCommand(raw)
 		if err != nil {
@@ -178,6 +179,9 @@ func (s *Server) createToken(r *request) error {
 	if err := r.read(&body); err != nil {
 		return err
 	}
+	if err := s.checkGrants(body.Grants); err != nil {
+		return err
+	}
 	create, secret := commands.NewToken(body.Name, body.Grants, body.ExpiresAt.Time)
 	result, err := r.do(body.why, domain.Object{}, create)
 	if err != nil {
@@ -189,6 +193,24 @@ func (s *Server) createToken(r *request) error {
 	shown := showToken(result.After.Tokens.Get(create.ID))
 	shown.Secret = secret
 	return r.answer(http.StatusCreated, result, domain.Object{Kind: domain.KindToken, Key: create.ID}, shown)
+}
+
+// checkGrants refuses grants for what there is not: with a slip in the name a token
+// would have no right, or one in whatever is made under that name some day.
+func (s *Server) checkGrants(grants []domain.Grant) error {
+	for i, g := range grants {
+		if g.Project == "" {
+			continue
+		}
+		p := s.Views.Project(domain.ProjectID(g.Project))
+		if !p.Exists() {
+			return domain.RefuseField(domain.Invalid, fmt.Sprintf("grants[%d].project", i), "there is no project %q; create it first", g.Project)
+		}
+		if g.Environment != "" && p.Environments.Get(g.Environment) == nil {
+			return domain.RefuseField(domain.Invalid, fmt.Sprintf("grants[%d].environment", i), "there is no environment %q in project %q; create it first", g.Environment, g.Project)
+		}
+	}
+	return nil
 }
 
 func (s *Server) revokeToken(r *request) error {

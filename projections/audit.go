@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +51,7 @@ type AuditQuery struct {
 	ActorKind   string
 	Type        string // of event
 	Source      domain.Source
+	Client      string // program by which it was asked for; see program
 	Ticket      string
 	// ChangeRequest and Correlation are ids.
 	ChangeRequest, Correlation string
@@ -77,6 +79,9 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 	add("actor", rec.Actor.ID)
 	add("actor-kind", rec.Actor.Kind)
 	add("source", string(rec.Source))
+	if name := program(rec.Client.UserAgent); name != "" {
+		add("client", name)
+	}
 	if rec.Ticket != "" {
 		add("ticket", rec.Ticket)
 	}
@@ -134,6 +139,14 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 	}
 }
 
+// program is the name of the program in a user agent: "curl" in "curl/8.5.0".
+func program(userAgent string) string {
+	if end := strings.IndexAny(userAgent, "/ "); end >= 0 {
+		userAgent = userAgent[:end]
+	}
+	return strings.ToValidUTF8(userAgent[:min(len(userAgent), maxWordLen)], "")
+}
+
 // eventsOf is the part of a recorded commit that holds its events.
 func eventsOf(raw []byte) []byte {
 	if i := bytes.Index(raw, []byte(`"events":`)); i >= 0 {
@@ -187,6 +200,7 @@ func (q AuditQuery) terms() []string {
 	add("actor-kind", q.ActorKind)
 	add("type", q.Type)
 	add("source", string(q.Source))
+	add("client", program(q.Client))
 	add("ticket", q.Ticket)
 	add("change-request", q.ChangeRequest)
 	add("correlation", q.Correlation)
@@ -316,11 +330,7 @@ func (v *Views) readEntry(tx *bbolt.Tx, position uint64, q AuditQuery) (*Entry, 
 		if err != nil {
 			return nil, fmt.Errorf("read commit %d: %w", position, err)
 		}
-		scope := o.Environment
-		if o.Kind == domain.KindEnvironment {
-			scope = o.Key
-		}
-		if q.Visible != nil && !q.Visible(record.Project, scope) {
+		if q.Visible != nil && !q.Visible(record.Project, o.Scope()) {
 			continue
 		}
 		key := objectKey(EnvironmentID{commit.Project, ref.Environment}, o)
@@ -333,10 +343,13 @@ func (v *Views) readEntry(tx *bbolt.Tx, position uint64, q AuditQuery) (*Entry, 
 		return nil, nil
 	}
 	if q.Visible != nil {
+		entry.Commit.Events = slices.DeleteFunc(entry.Commit.Events, func(e domain.Event) bool {
+			return !slices.ContainsFunc(e.Objects(&domain.Project{}), func(o domain.Object) bool { return q.Visible(record.Project, o.Scope()) })
+		})
 		maps.DeleteFunc(entry.Versions, func(environment string, _ uint64) bool { return !q.Visible(record.Project, environment) })
 	}
 	if q.Affects != "" {
-		entry.Effective, err = v.effectiveChange(tx, EnvironmentID{commit.Project, q.affectsIn}, q.Affects, position)
+		entry.Effective, err = effectiveChange(tx, EnvironmentID{commit.Project, q.affectsIn}, q.Affects, position, record.Objects)
 		if err != nil || entry.Effective == nil {
 			return nil, err
 		}

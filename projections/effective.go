@@ -18,36 +18,38 @@ type effective struct {
 	// Segments are the rules of the overrides' segments, as the environment
 	// sees them.
 	Segments map[string]json.RawMessage `json:"segments"`
+	// Identities are the overrides of those identities whose own the commit
+	// touched, by surrogate.
+	Identities map[string]domain.IdentityOverride `json:"identities,omitempty"`
 }
 
-// effectiveChange compares what a feature depended on before and after a commit;
-// nil where that is the same.
-func (v *Views) effectiveChange(tx *bbolt.Tx, id EnvironmentID, feature string, position uint64) (*EffectiveChange, error) {
+// effectiveChange compares what a feature depended on before and after a commit,
+// which touched the objects; nil where that is the same.
+func effectiveChange(tx *bbolt.Tx, id EnvironmentID, feature string, position uint64, objects []objectRef) (*EffectiveChange, error) {
 	c := tx.Bucket(bucketHistory).Cursor()
-	before, err := effectiveAt(c, id, feature, position-1)
+	var identities []string
+	for _, ref := range objects {
+		if o, err := domain.ParseObject(ref.Object); err == nil && o.Kind == domain.KindIdentity && ref.Environment == id.ID {
+			identities = append(identities, o.Key)
+		}
+	}
+	before, err := effectiveAt(c, id, feature, position-1, identities)
 	if err != nil {
 		return nil, err
 	}
-	after, err := effectiveAt(c, id, feature, position)
+	after, err := effectiveAt(c, id, feature, position, identities)
 	if err != nil {
 		return nil, err
 	}
-	if bytes.Equal(before, after) && !touchesIdentity(tx, position) {
+	if bytes.Equal(before, after) {
 		return nil, nil
 	}
 	return &EffectiveChange{before, after}, nil
 }
 
-// touchesIdentity tells whether a commit changed overrides of identities, which
-// are not part of effective.
-func touchesIdentity(tx *bbolt.Tx, position uint64) bool {
-	_, record, _ := parseCommit(tx.Bucket(bucketCommits).Get(bigEndian(position)))
-	return bytes.Contains(record, []byte(`"o":"`+string(domain.KindIdentity)+`:`))
-}
-
 // effectiveAt reads it from the images at the position; nil where the feature
 // did not exist.
-func effectiveAt(c *bbolt.Cursor, id EnvironmentID, feature string, position uint64) (json.RawMessage, error) {
+func effectiveAt(c *bbolt.Cursor, id EnvironmentID, feature string, position uint64, identities []string) (json.RawMessage, error) {
 	project := EnvironmentID{Project: id.Project}
 	var e effective
 	var list domain.SegmentOverrides
@@ -97,5 +99,18 @@ func effectiveAt(c *bbolt.Cursor, id EnvironmentID, feature string, position uin
 		e.Segments[o.Segment] = s.Rules
 	}
 	e.State.Changed = domain.Stamp{}
+	for _, surrogate := range identities {
+		var own domain.IdentityOverrides
+		if _, err := read(id, domain.KindIdentity, surrogate, &own); err != nil {
+			return nil, err
+		}
+		if i, o := own.Find(feature); i >= 0 {
+			if e.Identities == nil {
+				e.Identities = map[string]domain.IdentityOverride{}
+			}
+			o.Changed = domain.Stamp{}
+			e.Identities[surrogate] = o
+		}
+	}
 	return encode(e)
 }

@@ -3,6 +3,9 @@ package projections
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 
@@ -135,6 +138,36 @@ func (v *Views) Past(p *domain.Project, environment string, version uint64) (*do
 		return nil, err
 	}
 	return v.At(id, ver.Position)
+}
+
+// Seed returns the seed that the state of a feature, which may be deleted, had
+// last in an environment of the project, as it was at p; 0 where it had none.
+func (v *Views) Seed(p *domain.Project, environment string, feature *domain.Feature) (seed int32, err error) {
+	env := p.Environments.Get(environment)
+	if env == nil {
+		return 0, nil
+	}
+	state := objectKey(EnvironmentID{p.ID, env.ID}, domain.Object{Kind: domain.KindFeatureState, Key: feature.Key})
+	shared := objectKey(EnvironmentID{p.ID, 0}, domain.Object{Kind: domain.KindFeature, Key: feature.Key})
+	err = v.db.View(func(tx *bbolt.Tx) error {
+		states, features := tx.Bucket(bucketHistory).Cursor(), tx.Bucket(bucketHistory).Cursor()
+		k, image := lastBefore(states, historyKey(state, p.Position+1))
+		for ; len(k) == len(state)+9 && bytes.HasPrefix(k, state) && seed == 0; k, image = states.Prev() {
+			var found domain.FeatureState
+			var then domain.Feature
+			at := binary.BigEndian.Uint64(k[len(state)+1:])
+			if of := seekAt(features, shared, at); len(image) == 0 || len(of) == 0 {
+				continue // it was gone
+			} else if err := errors.Join(json.Unmarshal(image, &found), json.Unmarshal(of, &then)); err != nil {
+				return fmt.Errorf("read %s at %d: %w", feature.Key, at, err)
+			}
+			if then.ID == feature.ID { // and not another of that key
+				seed = found.Seed
+			}
+		}
+		return nil
+	})
+	return seed, err
 }
 
 // WaitProject returns when readers see a later commit of the project than the

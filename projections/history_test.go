@@ -94,6 +94,7 @@ func TestPositionAt(t *testing.T) {
 	l := versioned(t)
 	for at, want := range map[time.Time]uint64{
 		epoch.Add(-1): 0, epoch: 1, epoch.Add(1): 1, minute(3).Add(-1): 2, minute(3): 3, minute(5): 5, minute(5).AddDate(9, 0, 0): 5,
+		time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC): 5, time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC): 0, // more nanoseconds than an int64 counts
 		epoch.In(time.FixedZone("CET", 7200)): 1,
 	} {
 		if got, err := l.PositionAt(at); err != nil || got != want {

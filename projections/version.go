@@ -121,7 +121,7 @@ func (v *Views) PositionAt(t time.Time) (uint64, error) {
 			if value == nil {
 				return fmt.Errorf("commit %d is missing from the views", mid)
 			}
-			if int64(binary.BigEndian.Uint64(value)) <= t.UnixNano() {
+			if at := time.Unix(0, int64(binary.BigEndian.Uint64(value))); !at.After(t) { // t may lie outside of what nanoseconds can count
 				found, low = mid, mid+1
 			} else {
 				high = mid - 1

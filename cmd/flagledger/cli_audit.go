@@ -56,6 +56,7 @@ var auditFilters = [][3]string{
 	{"actor-kind", "actor_kind", "by a kind of actor: token or system"},
 	{"type", "type", "with an event of a type, such as segment.rules_set.v1"},
 	{"source", "source", "from a source: api, cli, console, rollback, import, system ..."},
+	{"client", "client", "through a program, by the name it gives: flagledger (the command line), curl ..."},
 	{"ticket", "ticket", "for a ticket"},
 	{"reason", "reason", "with all these words in the reason"},
 	{"change-request", "change_request", "of a change request, by id"},
