@@ -55,11 +55,7 @@ func (r *reader) attempt(ctx context.Context) (Message, uint64, error) {
 		if err := r.checkEnd(ctx); err != nil {
 			return Message{}, 0, err
 		}
-		stream, err := streams.Read(ctx, r.store.stream, r.next-1)
-		if err != nil {
-			return Message{}, 0, err
-		}
-		r.stream = stream
+		r.stream = streams.Read(r.store.stream, r.next-1)
 	}
 	msg, err := r.stream.Next(ctx)
 	for errors.Is(err, streams.ErrQuiet) {
@@ -68,14 +64,13 @@ func (r *reader) attempt(ctx context.Context) (Message, uint64, error) {
 	if err != nil {
 		return Message{}, 0, err
 	}
-	if msg.Position() != r.next {
-		return Message{}, 0, &HistoryError{Position: r.next, Found: msg.Position()}
+	if msg.Position != r.next {
+		return Message{}, 0, &HistoryError{Position: r.next, Found: msg.Position}
 	}
 	r.next++
 	return Message{
-		Position: msg.Position(), Subject: msg.Subject(), Header: msg.Headers(),
-		Payload: msg.Data(), RecordedAt: msg.Timestamp.UTC(),
-	}, msg.NumPending, nil
+		Position: msg.Position, Subject: msg.Subject, Header: msg.Header, Payload: msg.Data, RecordedAt: msg.Time.UTC(),
+	}, msg.Pending, nil
 }
 
 // checkEnd makes sure that the log has not lost what was read from it before:

@@ -189,10 +189,7 @@ func (s *Store) follow(ctx context.Context, stream jetstream.Stream) error {
 	if err := s.beginOn(info); err != nil {
 		return fmt.Errorf("find the position to begin at: %w", err)
 	}
-	reader, err := streams.Read(ctx, stream, s.Position())
-	if err != nil {
-		return err
-	}
+	reader := streams.Read(stream, s.Position())
 	defer reader.Close()
 	for {
 		records, end, err := s.receive(ctx, reader)
@@ -219,15 +216,15 @@ func (s *Store) receive(ctx context.Context, reader *streams.Reader) (records []
 		if err != nil {
 			return nil, 0, err
 		}
-		end = msg.Position()
-		size += len(msg.Data())
-		if read, err := decode(msg.Data()); err == nil {
+		end = msg.Position
+		size += len(msg.Data)
+		if read, err := decode(msg.Data); err == nil {
 			records = append(records, read...)
 		} else {
 			s.unreadable.Add(1)
 			s.Logger.Error("a message of accesses cannot be read, and is passed over", "position", end, "error", err)
 		}
-		if msg.NumPending == 0 {
+		if msg.Pending == 0 {
 			break
 		}
 	}

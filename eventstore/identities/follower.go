@@ -85,18 +85,12 @@ func (s *Store) follow(ctx context.Context, f *follower) {
 
 // read follows the stream from the position on until something fails.
 func (s *Store) read(ctx context.Context, f *follower) error {
-	reader, err := streams.Read(ctx, f.stream, f.position)
-	if err != nil {
-		return err
-	}
+	reader := streams.Read(f.stream, f.position)
 	defer reader.Close()
-	if reader.Pending() == 0 {
-		f.hasLoaded()
-	}
 	for {
 		msg, err := reader.Next(ctx)
 		if errors.Is(err, streams.ErrQuiet) {
-			f.hasLoaded() // what was still to come has been deleted
+			f.hasLoaded()
 			s.tryOverwrite(ctx)
 			continue
 		}
@@ -104,10 +98,10 @@ func (s *Store) read(ctx context.Context, f *follower) error {
 			return err
 		}
 		if err := f.apply(ctx, msg, f.loading); err != nil {
-			return fmt.Errorf("apply %s: %w", msg.Subject(), err)
+			return fmt.Errorf("apply %s: %w", msg.Subject, err)
 		}
-		f.position = msg.Position()
-		if msg.NumPending == 0 {
+		f.position = msg.Position
+		if msg.Pending == 0 {
 			f.hasLoaded()
 		}
 	}
@@ -130,17 +124,17 @@ func (s *Store) passOver(subject string, err error) {
 // applyPersons applies a message of the persons stream. An error is one of
 // reaching NATS: the message is to be applied again.
 func (s *Store) applyPersons(ctx context.Context, msg streams.Message, l *loading) error {
-	subject, position := msg.Subject(), msg.Position()
+	subject, position := msg.Subject, msg.Position
 	var err error
 	if token, ok := strings.CutPrefix(subject, erasedPrefix); ok {
-		err = s.applyErased(s.environments.get(Environment(token)), msg.Data(), l)
+		err = s.applyErased(s.environments.get(Environment(token)), msg.Data, l)
 	} else {
 		token, bucket := split(strings.TrimPrefix(subject, personPrefix))
 		e := s.environments.get(token)
 		if b, err := strconv.ParseUint(bucket, 16, 16); err == nil {
 			e.tails.raise(int(b), position)
 		}
-		err = s.applyPerson(ctx, e, subject, position, msg.Data())
+		err = s.applyPerson(ctx, e, subject, position, msg.Data)
 		if l != nil && errors.Is(err, errNoPepper) {
 			l.locked[e] = true
 			err = nil
@@ -235,7 +229,7 @@ const clockMargin = time.Minute
 
 // applyTraitsOf applies a message of the traits stream.
 func (s *Store) applyTraitsOf(_ context.Context, msg streams.Message, l *loading) error {
-	subject := msg.Subject()
+	subject := msg.Subject
 	token, whom := split(strings.TrimPrefix(subject, traitsPrefix))
 	surrogate, err := uuid.Parse(whom)
 	if err != nil {
@@ -247,7 +241,7 @@ func (s *Store) applyTraitsOf(_ context.Context, msg streams.Message, l *loading
 		switch {
 		case e.dropped.Load() || l == nil && s.isErased(surrogate):
 			return nil
-		case l != nil && msg.Timestamp.Before(l.began.Add(-clockMargin)):
+		case l != nil && msg.Time.Before(l.began.Add(-clockMargin)):
 			// The person was stored before this record, and so before persons
 			// were read: it is not there any more.
 			l.orphaned = append(l.orphaned, subject)
@@ -258,7 +252,7 @@ func (s *Store) applyTraitsOf(_ context.Context, msg streams.Message, l *loading
 			return nil // whoever brings the person fetches the traits
 		}
 	}
-	s.applyTraits(e, surrogate, msg.Position(), subject, msg.Data())
+	s.applyTraits(e, surrogate, msg.Position, subject, msg.Data)
 	return nil
 }
 

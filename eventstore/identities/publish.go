@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"flagledger/eventstore/streams"
 )
 
 const (
@@ -21,8 +23,10 @@ const (
 	// fewMessages are cheaper one by one: a batch is staged in a directory of
 	// its own, which costs some syncs.
 	fewMessages = 8
-	// publishTimeout bounds one request to NATS.
+	// publishTimeout bounds one request to NATS, and oneTimeout one that stores a
+	// single message: where the answer was lost with a leader, the next is asked.
 	publishTimeout = 5 * time.Second
+	oneTimeout     = 2 * time.Second
 )
 
 // anySequence expects nothing.
@@ -72,7 +76,7 @@ func (s *Store) publish(ctx context.Context, messages []*message) error {
 }
 
 func (s *Store) publishOne(ctx context.Context, m *message) error {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, oneTimeout)
 	defer cancel()
 	var options []jetstream.PublishOpt
 	if m.expect != anySequence {
@@ -146,9 +150,9 @@ func isConflict(err error) bool {
 
 // last returns the last message of a subject, nil when there is none.
 func last(ctx context.Context, stream jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	msg, err := stream.GetLastMsgForSubject(ctx, subject)
+	msg, err := streams.Ask(ctx, func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return stream.GetLastMsgForSubject(ctx, subject)
+	})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, nil
 	}

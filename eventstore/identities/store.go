@@ -271,11 +271,14 @@ func (s *Store) newChange(e *environment, sh *shard, c *change, insist bool) *ch
 	return c
 }
 
+// surrogateTimeout is how long Surrogate tries, an election of the cluster included.
+const surrogateTimeout = 10 * time.Second
+
 // Surrogate returns what stands for the person in the log. It stays so until
 // the person is erased: the person is stored when it returns. One who is not
 // known comes into being. The error says that it could not be stored in time.
 func (s *Store) Surrogate(ctx context.Context, env Environment, identifier string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, surrogateTimeout)
 	defer cancel()
 	e := s.environments.get(env)
 	sh := e.shard(identifier)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -19,6 +20,8 @@ const (
 	// is none. It must be longer than two heartbeats, which the client counts for
 	// each wait anew.
 	quiet = 5 * time.Second
+	// step is how long to wait for a consumer before messages are got one by one.
+	step = 200 * time.Millisecond
 
 	// A request for messages asks for so many, and so many bytes: to read ahead,
 	// but not so much that a server takes us for a slow consumer.
@@ -28,27 +31,40 @@ const (
 
 // A Message is one of a stream.
 type Message struct {
-	jetstream.Msg
-	*jetstream.MsgMetadata
+	Position uint64 // in the stream
+	Subject  string
+	Header   nats.Header
+	Data     []byte
+	Time     time.Time // when the stream took it
+	Pending  uint64    // 0: it was the last when it was sent; otherwise at least one came behind it
 }
-
-// Position is that of the message in the stream.
-func (m Message) Position() uint64 { return m.Sequence.Stream }
 
 // A Reader gives the messages of a stream one by one, in their order, without
 // leaving out one that is there. It belongs to one goroutine.
 //
 // It is a consumer of the plain kind with no state worth keeping: on one server,
-// in memory, without acknowledgements. The ordered consumer of the client
-// library begins anew by itself, but pauses up to ten seconds before each
-// attempt and waits ten more for an answer, whatever its context says.
+// in memory, without acknowledgements. To make one takes the leader of the whole
+// cluster. Where that one is lost the stream may well have a leader, and take
+// writes that somebody waits to see; so until there is a consumer the messages
+// are asked for one by one.
 type Reader struct {
-	stream    jetstream.Stream
+	stream jetstream.Stream
+	behind uint64 // position of the last message
+
+	opening   chan opened // brings the consumer, once
+	giveUp    context.CancelFunc
+	stepping  bool    // the last message was got by itself
+	ahead     Message // the one behind it, if any
 	consumer  jetstream.Consumer
-	messages  jetstream.MessagesContext
-	delivered uint64 // messages that came
-	doubtful  bool   // after the last silence the server thought that more should have come
+	messages  jetstream.MessagesContext // nil: there is no consumer yet
+	delivered uint64                    // messages that came from it
+	doubtful  bool                      // after the last silence the server thought that more should have come
 	failed    bool
+}
+
+type opened struct {
+	consumer jetstream.Consumer
+	err      error
 }
 
 var (
@@ -58,43 +74,119 @@ var (
 )
 
 // Read starts to read behind the position, 0 for the beginning of the stream.
-func Read(ctx context.Context, stream jetstream.Stream, behind uint64) (*Reader, error) {
-	consumer, err := Ask(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
-		return stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-			OptStartSeq:       behind + 1,
-			AckPolicy:         jetstream.AckNonePolicy,
-			MemoryStorage:     true,
-			Replicas:          1,
-			InactiveThreshold: time.Minute, // should nobody be left to delete it
+func Read(stream jetstream.Stream, behind uint64) *Reader {
+	ctx, giveUp := context.WithCancel(context.Background())
+	r := &Reader{stream: stream, behind: behind, opening: make(chan opened, 1), giveUp: giveUp}
+	go func() {
+		defer close(r.opening)
+		consumer, err := AskOn(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+			return stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+				DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+				OptStartSeq:       behind + 1,
+				AckPolicy:         jetstream.AckNonePolicy,
+				MemoryStorage:     true,
+				Replicas:          1,
+				InactiveThreshold: time.Minute, // should nobody be left to delete it
+			})
 		})
-	})
-	if err != nil {
-		return nil, fmt.Errorf("create consumer: %w", err)
-	}
-	messages, err := consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(readAhead, readAheadBytes),
-		jetstream.PullHeartbeat(heartbeat),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("start consumer: %w", err)
-	}
-	return &Reader{stream: stream, consumer: consumer, messages: messages}, nil
+		r.opening <- opened{consumer, err}
+	}()
+	return r
 }
 
-// Pending is how many messages there were to read at the start.
-func (r *Reader) Pending() uint64 { return r.consumer.CachedInfo().NumPending }
-
-// Next waits for the next message. [ErrQuiet] comes every five seconds while
-// there is none; after it, and after the end of ctx, the Reader can be used on.
-// Any other error is its end.
+// Next waits for the next message. [ErrQuiet] comes once there is none, and then
+// every few seconds; after it, and after the end of ctx, the Reader can be used
+// on. Any other error is its end.
 func (r *Reader) Next(ctx context.Context) (Message, error) {
 	m, err := r.next(ctx)
 	r.failed = err != nil && !errors.Is(err, ErrQuiet) && ctx.Err() == nil
+	if err == nil {
+		r.behind = m.Position
+	}
 	return m, err
 }
 
 func (r *Reader) next(ctx context.Context) (Message, error) {
+	for r.messages == nil {
+		wait := step
+		if r.stepping {
+			wait = 0
+		}
+		select {
+		case o := <-r.opening:
+			if err := r.open(o); err != nil {
+				return Message{}, err
+			}
+			if o.consumer.CachedInfo().NumPending == 0 {
+				return Message{}, ErrQuiet
+			}
+		case <-time.After(wait):
+			m, err := r.get(ctx)
+			r.stepping = err == nil
+			if err == nil || errors.Is(err, ErrQuiet) {
+				return m, err
+			}
+		case <-ctx.Done():
+			return Message{}, ctx.Err()
+		}
+	}
+	for {
+		m, err := r.receive(ctx)
+		if err != nil || m.Position > r.behind {
+			return m, err
+		}
+	}
+}
+
+// get asks for the next message by itself, and for the one behind it, to know
+// whether there is one.
+func (r *Reader) get(ctx context.Context) (m Message, err error) {
+	if r.ahead.Position > r.behind {
+		m = r.ahead
+	} else if m, err = r.ask(ctx, r.behind+1); err != nil {
+		return Message{}, err
+	}
+	r.ahead, err = r.ask(ctx, m.Position+1)
+	switch {
+	case err == nil:
+		m.Pending = 1
+	case !errors.Is(err, ErrQuiet):
+		return Message{}, err
+	}
+	return m, nil
+}
+
+// ask returns the message at the position, or the first after it.
+func (r *Reader) ask(ctx context.Context, position uint64) (Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, askAgain)
+	defer cancel()
+	msg, err := r.stream.GetMsg(ctx, position, jetstream.WithGetMsgSubject(">"))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Message{}, ErrQuiet
+	}
+	if err != nil {
+		return Message{}, err
+	}
+	return Message{Position: msg.Sequence, Subject: msg.Subject, Header: msg.Header, Data: msg.Data, Time: msg.Time}, nil
+}
+
+func (r *Reader) open(o opened) error {
+	if o.err != nil {
+		return fmt.Errorf("create consumer: %w", o.err)
+	}
+	messages, err := o.consumer.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(readAhead, readAheadBytes),
+		jetstream.PullHeartbeat(heartbeat),
+	)
+	if err != nil {
+		return fmt.Errorf("start consumer: %w", err)
+	}
+	r.consumer, r.messages = o.consumer, messages
+	return nil
+}
+
+// receive waits for what the consumer sends.
+func (r *Reader) receive(ctx context.Context) (Message, error) {
 	for {
 		waiting, cancel := context.WithTimeout(ctx, quiet)
 		msg, err := r.messages.Next(jetstream.NextContext(waiting))
@@ -116,7 +208,7 @@ func (r *Reader) next(ctx context.Context) (Message, error) {
 			return Message{}, errLost
 		}
 		r.delivered, r.doubtful = r.delivered+1, false
-		return Message{msg, meta}, nil
+		return Message{meta.Sequence.Stream, msg.Subject(), msg.Headers(), msg.Data(), meta.Timestamp, meta.NumPending}, nil
 	}
 }
 
@@ -140,8 +232,13 @@ func (r *Reader) silence(ctx context.Context) error {
 // Close ends the Reader, and the consumer with it. After a failure it does not
 // wait for a server that may be away: that one forgets it within a minute.
 func (r *Reader) Close() {
-	r.messages.Stop()
-	if r.failed {
+	r.giveUp()
+	if r.messages == nil {
+		r.consumer = (<-r.opening).consumer
+	} else {
+		r.messages.Stop()
+	}
+	if r.failed || r.consumer == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -27,12 +27,14 @@ const (
 	patience = 5 * time.Second
 )
 
+var errNoAnswer = fmt.Errorf("no answer within %v", patience)
+
 // Ask makes a request that does no harm when it is made more than once, and
 // makes it again each half second while nobody answers, for five seconds or
 // until ctx ends. The first answer counts, whatever it says and to whichever
 // request it is: a slow one is not forgotten.
 func Ask[T any](ctx context.Context, request func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("no answer within %v", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errNoAnswer)
 	defer cancel()
 	type answer struct {
 		is  T
@@ -53,6 +55,15 @@ func Ask[T any](ctx context.Context, request func(context.Context) (T, error)) (
 			}
 			return a.is, a.err
 		case <-again.C:
+		}
+	}
+}
+
+// AskOn is Ask without an end but that of ctx.
+func AskOn[T any](ctx context.Context, request func(context.Context) (T, error)) (answer T, err error) {
+	for {
+		if answer, err = Ask(ctx, request); !errors.Is(err, errNoAnswer) {
+			return answer, err
 		}
 	}
 }

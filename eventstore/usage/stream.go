@@ -193,10 +193,7 @@ func (s *Store) read(ctx context.Context, stream jetstream.Stream) error {
 	if err := s.beginOn(info); err != nil {
 		return fmt.Errorf("find the position to begin at: %w", err)
 	}
-	reader, err := streams.Read(ctx, stream, s.Position())
-	if err != nil {
-		return err
-	}
+	reader := streams.Read(stream, s.Position())
 	defer reader.Close()
 	for {
 		batch, end, err := s.receive(ctx, reader)
@@ -223,14 +220,14 @@ func (s *Store) receive(ctx context.Context, reader *streams.Reader) (batch []wr
 		if err != nil {
 			return nil, 0, err
 		}
-		end = msg.Position()
-		if w, err := decode(msg.Subject(), msg.Data()); err == nil {
+		end = msg.Position
+		if w, err := decode(msg.Subject, msg.Data); err == nil {
 			batch = append(batch, w)
 		} else {
 			s.unreadable.Add(1)
-			s.Logger.Error("a message of usage cannot be read, and is passed over", "subject", msg.Subject(), "position", end, "error", err)
+			s.Logger.Error("a message of usage cannot be read, and is passed over", "subject", msg.Subject, "position", end, "error", err)
 		}
-		if msg.NumPending == 0 {
+		if msg.Pending == 0 {
 			break
 		}
 	}
