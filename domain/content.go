@@ -129,14 +129,19 @@ type part struct {
 // partContent is what a part is, in its canonical form.
 type partContent struct {
 	canonical []byte
-	expanded  *expansion // nil: not needed yet
+	shared    bool       // by environments
+	expanded  *expansion // kept where it is shared; nil: not needed yet
 }
 
 func (c *partContent) expand() *expansion {
-	if c.expanded == nil {
-		c.expanded = (*expansion)(sha3.SumSHAKE128(c.canonical, len(c.expanded)))
+	if c.expanded != nil {
+		return c.expanded
 	}
-	return c.expanded
+	e := (*expansion)(sha3.SumSHAKE128(c.canonical, len(expansion{})))
+	if c.shared {
+		c.expanded = e
+	}
+	return e
 }
 
 // same tells whether two parts are alike; nil is a part that is not there.
@@ -163,7 +168,9 @@ func (c *contents) part(env *Environment, at part) *partContent {
 		if c.rules == nil {
 			c.rules = map[string]*partContent{}
 		}
-		shared = c.project.content(env, at)
+		if shared = c.project.content(env, at); shared != nil {
+			shared.shared = true
+		}
 		c.rules[at.key] = shared
 	}
 	return shared
@@ -263,30 +270,45 @@ func (p *Project) ContentDigest(env *Environment) *Digest {
 	return d
 }
 
-// UpdateDigests brings the digests of the environments that the objects can
-// concern from before to after, and returns the keys of those whose content
-// changed, or which are new. digest gives the digest of an environment by its
-// number, zero for a new one; it is changed in place.
-func UpdateDigests(before, after *Project, objects []Object, digest func(env *Environment) *Digest) []string {
-	return changedContent(before, after, objects, func(env *Environment, was, is *partContent) {
-		if was != nil {
-			digest(env).remove(was.expand())
-		}
-		if is != nil {
-			digest(env).add(is.expand())
-		}
-	})
+// A ContentChange is what a commit changed of an environment's content.
+type ContentChange struct {
+	Environment *Environment // as it is after it
+	parts       []partChange
 }
 
-// ChangedContent returns the keys of the environments that are new, or whose
-// content the objects changed: those that get their next version.
-func ChangedContent(before, after *Project, objects []Object) []string {
-	return changedContent(before, after, objects, func(*Environment, *partContent, *partContent) {})
+// partChange is a part of the content before and after; nil where there was or is none.
+type partChange struct{ was, is *partContent }
+
+// Update brings the digest of the environment (zero for a new one) to what it
+// is after the change.
+func (c ContentChange) Update(d *Digest) {
+	for _, p := range c.parts {
+		if p.was != nil {
+			d.remove(p.was.expand())
+		}
+		if p.is != nil {
+			d.add(p.is.expand())
+		}
+	}
 }
 
-// changedContent besides visits each part that changed.
-func changedContent(before, after *Project, objects []Object, visit func(env *Environment, was, is *partContent)) []string {
-	var changed []string
+// Size is about what keeping the change takes, in bytes.
+func (c ContentChange) Size() int {
+	size := 0
+	for _, p := range c.parts {
+		for _, content := range []*partContent{p.was, p.is} {
+			if content != nil {
+				size += len(content.canonical)
+			}
+		}
+	}
+	return size
+}
+
+// ContentChanges returns the environments that are new, or whose content the
+// objects changed: those that get their next version.
+func ContentChanges(before, after *Project, objects []Object) []ContentChange {
+	var changes []ContentChange
 	then, now := contents{project: before}, contents{project: after}
 	parts := make(map[part]bool)
 	for _, key := range concerned(after, objects) {
@@ -294,7 +316,7 @@ func changedContent(before, after *Project, objects []Object, visit func(env *En
 		if old != nil && old.ID != env.ID {
 			old = nil // deleted and made again
 		}
-		isChanged := old == nil
+		c := ContentChange{Environment: env}
 		clear(parts)
 		touchParts(parts, before, after, key, objects)
 		for at := range parts {
@@ -303,15 +325,14 @@ func changedContent(before, after *Project, objects []Object, visit func(env *En
 				was = then.part(old, at)
 			}
 			if is := now.part(env, at); !is.same(was) {
-				isChanged = true
-				visit(env, was, is)
+				c.parts = append(c.parts, partChange{was, is})
 			}
 		}
-		if isChanged {
-			changed = append(changed, key)
+		if old == nil || len(c.parts) > 0 {
+			changes = append(changes, c)
 		}
 	}
-	return changed
+	return changes
 }
 
 // concerned are the environments whose content the objects can be part of.

@@ -112,7 +112,7 @@ func TestContentDigestOfOrder(t *testing.T) {
 }
 
 // Digests brought along from commit to commit are those computed from nothing.
-func TestUpdateDigests(t *testing.T) {
+func TestContentChanges(t *testing.T) {
 	begin, end := story()
 	digests := map[int32]*domain.Digest{}
 	digest := func(env *domain.Environment) *domain.Digest {
@@ -124,7 +124,11 @@ func TestUpdateDigests(t *testing.T) {
 	p := empty()
 	for i, events := range append(slices.Collect(slices.Chunk(begin, 3)), slices.Collect(slices.Chunk(end, 2))...) {
 		next, objects := p.Evolve(events, domain.Stamp{Position: uint64(i + 1)})
-		changed := domain.UpdateDigests(p, next, objects, digest)
+		var changed []string
+		for _, c := range domain.ContentChanges(p, next, objects) {
+			c.Update(digest(c.Environment))
+			changed = append(changed, c.Environment.Key)
+		}
 		for key, env := range next.Environments.All() {
 			want := next.ContentDigest(env)
 			if got := digest(env); got.String() != want.String() {
@@ -148,16 +152,20 @@ func TestUpdateDigests(t *testing.T) {
 }
 
 // An environment made again under its key in the commit that deletes it begins anew.
-func TestUpdateDigestsOfAnEnvironmentMadeAgain(t *testing.T) {
+func TestContentChangesOfAnEnvironmentMadeAgain(t *testing.T) {
 	p := contentShop()
 	next, objects := p.Evolve([]domain.Event{
 		domain.EnvironmentDeleted{Environment: "prod"},
 		domain.EnvironmentCreated{ID: 30, Key: "prod", Seeds: map[string]int32{"plain": 31, "split": 32}},
 	}, domain.Stamp{})
 	var digest domain.Digest
-	changed := domain.UpdateDigests(p, next, objects, func(*domain.Environment) *domain.Digest { return &digest })
-	if got, want := digest.String(), digestOf(next, "prod"); got != want || !slices.Equal(changed, []string{"prod"}) {
-		t.Errorf("changed are %v, the digest is %s, want %s", changed, got, want)
+	changes := domain.ContentChanges(p, next, objects)
+	if len(changes) != 1 || changes[0].Environment.Key != "prod" {
+		t.Fatalf("changed are %v, want prod", changes)
+	}
+	changes[0].Update(&digest)
+	if got, want := digest.String(), digestOf(next, "prod"); got != want {
+		t.Errorf("the digest is %s, want %s", got, want)
 	}
 }
 

@@ -68,7 +68,8 @@ func (r *request) impactOf(change commands.Result, s sample) (*impact, error) {
 	}
 	all := &impact{Environments: []environmentImpact{}}
 	before, after := change.Before, change.After
-	for _, key := range domain.ChangedContent(before, after, change.Objects) {
+	for _, c := range domain.ContentChanges(before, after, change.Objects) {
+		key := c.Environment.Key
 		env, was := after.Environments.Get(key), before.Environments.Get(key)
 		if was == nil || was.ID != env.ID {
 			continue // nobody got anything there before

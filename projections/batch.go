@@ -28,6 +28,7 @@ type batch struct {
 	keysTouched bool                       // SDK keys, tokens or environments changed
 
 	writes  map[string][]write   // by bucket
+	made    []madeVersion        // in their order
 	terms   map[string]*[]uint64 // for the index, with their positions
 	term    []byte               // the one noted last
 	dropped [][]byte             // environments whose objects are removed, as their keys begin
@@ -62,14 +63,7 @@ func (b *batch) head(id EnvironmentID) head {
 	if h, ok := b.heads[id]; ok {
 		return h
 	}
-	h := b.base.heads[id]
-	digest := new(domain.Digest)
-	if h.digest != nil {
-		*digest = *h.digest
-	}
-	h.digest = digest
-	b.heads[id] = h
-	return h
+	return b.base.heads[id]
 }
 
 func (b *batch) apply(rec domain.Recorded) error {

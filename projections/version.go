@@ -19,24 +19,53 @@ type Version struct {
 	Digest   string `json:"digest"`   // hex; see domain.Digest
 }
 
+// A madeVersion is a version that a commit led to. Its digest, a third of the
+// work that a commit makes, is computed when it is written, beside the commits
+// of the next batch.
+type madeVersion struct {
+	id       EnvironmentID
+	version  uint64
+	position uint64
+	change   domain.ContentChange
+}
+
 // advanceVersions gives each environment whose content changed its next version.
 func (b *batch) advanceVersions(before, after *domain.Project, objects []domain.Object, position uint64) map[string]uint64 {
-	digest := func(env *domain.Environment) *domain.Digest { return b.head(EnvironmentID{after.ID, env.ID}).digest }
-	changed := domain.UpdateDigests(before, after, objects, digest)
-	if len(changed) == 0 {
+	changes := domain.ContentChanges(before, after, objects)
+	if len(changes) == 0 {
 		return nil
 	}
-	versions := make(map[string]uint64, len(changed))
-	for _, key := range changed {
-		id := EnvironmentID{after.ID, after.Environments.Get(key).ID}
+	versions := make(map[string]uint64, len(changes))
+	for _, c := range changes {
+		id := EnvironmentID{after.ID, c.Environment.ID}
 		h := b.head(id)
 		h.version++
 		b.heads[id] = h
-		versions[key] = h.version
-		sum := h.digest.Sum()
-		b.put(bucketVersions, versionKey(id, h.version), append(bigEndian(position), sum[:]...))
+		versions[c.Environment.Key] = h.version
+		b.made = append(b.made, madeVersion{id, h.version, position, c})
+		b.size += c.Size()
 	}
 	return versions
+}
+
+// noteVersions brings the digests from what they are in the file to what the
+// batch makes them, one version after the other.
+func (b *batch) noteVersions(heads *bbolt.Bucket) {
+	digests := make(map[EnvironmentID]*domain.Digest, len(b.heads))
+	for id := range b.heads {
+		digests[id] = new(domain.Digest)
+		if raw := heads.Get(environmentKey(id)); raw != nil {
+			digests[id].SetBytes(raw[headSize:])
+		}
+	}
+	for _, m := range b.made {
+		m.change.Update(digests[m.id])
+		sum := digests[m.id].Sum()
+		b.put(bucketVersions, versionKey(m.id, m.version), append(bigEndian(m.position), sum[:]...))
+	}
+	for id, h := range b.heads {
+		b.put(bucketHeads, environmentKey(id), h.bytes(digests[id]))
+	}
 }
 
 func versionKey(id EnvironmentID, version uint64) []byte {

@@ -82,19 +82,22 @@ type EnvironmentID struct {
 type head struct {
 	version uint64
 	touched domain.Stamp
-	digest  *domain.Digest
 }
 
-func (h head) bytes() []byte {
+// headSize is how many bytes of a head's value come before the digest.
+const headSize = 24
+
+// bytes is the value of the bucket of heads: the head and the digest, which
+// only the writer of the next version reads.
+func (h head) bytes(d *domain.Digest) []byte {
 	b := append(bigEndian(h.version), bigEndian(h.touched.Position)...)
-	return append(append(b, bigEndian(uint64(h.touched.Time.UnixNano()))...), h.digest.Bytes()...)
+	return append(append(b, bigEndian(uint64(h.touched.Time.UnixNano()))...), d.Bytes()...)
 }
 
 func parseHead(b []byte) head {
-	h := head{version: binary.BigEndian.Uint64(b), digest: new(domain.Digest)}
+	h := head{version: binary.BigEndian.Uint64(b)}
 	h.touched.Position = binary.BigEndian.Uint64(b[8:])
 	h.touched.Time = time.Unix(0, int64(binary.BigEndian.Uint64(b[16:]))).UTC()
-	h.digest.SetBytes(b[24:])
 	return h
 }
 

@@ -32,6 +32,7 @@ func (b *batch) delete(bucket, key []byte) {
 func (b *batch) write(db *bbolt.DB) error {
 	err := db.Update(func(tx *bbolt.Tx) error {
 		tx.Bucket(bucketCommits).FillPercent = 1 // what comes next goes behind it
+		b.noteVersions(tx.Bucket(bucketHeads))
 		for _, name := range buckets {
 			if err := writeAll(tx.Bucket(name), b.writes[string(name)]); err != nil {
 				return fmt.Errorf("write %s: %w", name, err)
@@ -51,11 +52,6 @@ func (b *batch) write(db *bbolt.DB) error {
 		for id, p := range b.projects {
 			value := binary.BigEndian.AppendUint32(bigEndian(p.Position), uint32(p.LastID))
 			if err := tx.Bucket(bucketProjects).Put([]byte(id), value); err != nil {
-				return err
-			}
-		}
-		for id, h := range b.heads {
-			if err := tx.Bucket(bucketHeads).Put(environmentKey(id), h.bytes()); err != nil {
 				return err
 			}
 		}
