@@ -183,6 +183,7 @@ func TestCluster(t *testing.T) {
 		features = append(features, feature(w))
 	}
 	replicas[0].openShop(features...)
+	replicas[1].awaitPosition(replicas[0].position())
 
 	ctx, done := context.WithCancel(t.Context())
 	defer done()
