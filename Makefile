@@ -3,6 +3,7 @@
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FUZZTIME ?= 10s
 BENCH    ?= .
+SOAK     ?= 15m
 COMMITS  ?= 1000000
 SEED     ?= $(shell date +%s)
 
@@ -37,7 +38,10 @@ bench: ## Benchmarks with allocations (BENCH=regexp)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 bench-http: build ## The built binary over HTTP beside Echo: the table of docs/performance.md, some minutes (BENCHFLAGS=-rows=W1)
-	go run ./cmd/flagledger/bench http $(BENCHFLAGS)
+	go run ./cmd/flagledger/bench http -update docs/performance.md $(BENCHFLAGS)
+
+soak: build ## W1 with 20 changes/s and 500 streams for SOAK (15m): no error, no growth of memory or goroutines
+	go run ./cmd/flagledger/bench soak -duration $(SOAK) $(BENCHFLAGS)
 
 bench-scale: export SCALE_COMMITS = $(COMMITS)
 bench-scale: ## A history of COMMITS (1000000) made, read, rolled back, continued; its log is kept in BENCH_DIR (4 GB)

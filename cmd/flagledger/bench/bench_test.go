@@ -89,3 +89,21 @@ func TestLoadMeetsAWrongAnswer(t *testing.T) {
 		t.Errorf("%d requests, error %v", r.requests, err)
 	}
 }
+
+// A short soak passes, and one in which something grows does not.
+func TestSoak(t *testing.T) {
+	var report bytes.Buffer
+	if err := run(t.Context(), []string{"soak", "-binary", build(t), "-duration", "1s", "-streams", "20", "-scale", "0.01"}, &report, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"W1: ", "changes: ", "no error", "goroutines: "} {
+		if !strings.Contains(report.String(), part) {
+			t.Errorf("the report lacks %q:\n%s", part, &report)
+		}
+	}
+	if early := (health{100 << 20, 600}); grown(early, health{110 << 20, 620}) != nil {
+		t.Error("what chance explains counts as growth")
+	} else if grown(early, health{200 << 20, 600}) == nil || grown(early, health{100 << 20, 1200}) == nil {
+		t.Error("growth is not noticed")
+	}
+}
