@@ -5,10 +5,11 @@ FUZZTIME ?= 10s
 BENCH    ?= .
 SOAK     ?= 15m
 COMMITS  ?= 1000000
+CHECKS   ?= 2000
 SEED     ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint bench bench-http bench-scale soak fuzz e2e agreement cover tidy check
+.PHONY: help build test race lint properties bench bench-http bench-scale soak fuzz e2e agreement cover tidy check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ lint: ## Format, vet, modernize, staticcheck, errcheck, errorlint, exhaustive sw
 	go tool errcheck ./...
 	go tool go-errorlint ./...
 	go tool go-check-sumtype ./...
+
+properties: ## The past under random commands, CHECKS (2000) runs of each property
+	go test -count 1 -timeout 60m -run '^(TestAdminPast|TestRollback|TestUndoOfTheLast|TestViewsFollowTheLog)$$' ./http ./projections -rapid.checks=$(CHECKS)
 
 bench: ## Benchmarks with allocations (BENCH=regexp)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -42,6 +42,7 @@ type auditEntry struct {
 type change struct {
 	Object      string              `json:"object"`
 	Action      string              `json:"action"`
+	Identity    string              `json:"identity"`
 	Sentence    string              `json:"sentence"`
 	Before      json.RawMessage     `json:"before"`
 	After       json.RawMessage     `json:"after"`
@@ -198,7 +199,11 @@ func versionsOf(versions map[string]uint64) string {
 func (c *client) printChanges(changes []change) {
 	for _, one := range changes {
 		c.out.line(plain, "")
-		c.out.line(bold, "%s", cmp.Or(one.Sentence, one.Action+" "+one.Object))
+		object := one.Object
+		if one.Identity != "" {
+			object = "identity " + one.Identity
+		}
+		c.out.line(bold, "%s", cmp.Or(one.Sentence, one.Action+" "+object))
 		if one.Differences == nil {
 			one.Differences = c.out.diff(one.Before, one.After)
 		}

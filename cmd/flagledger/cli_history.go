@@ -78,10 +78,10 @@ func (c *client) printVersion(v versionContent) {
 		images []json.RawMessage
 	}{{"feature", v.Content.Features}, {"segment", v.Content.Segments}, {"identity", v.Content.Identities}} {
 		for _, image := range part.images {
-			var known struct{ Feature, Key, Identity string }
+			var known struct{ Feature, Key, Identifier string }
 			_ = json.Unmarshal(image, &known) // then it has no name
 			p.line(plain, "")
-			p.line(bold, "%s %s", part.kind, cmp.Or(known.Feature, known.Key, known.Identity))
+			p.line(bold, "%s %s", part.kind, cmp.Or(known.Feature, known.Key, known.Identifier))
 			for _, d := range p.diff(nil, image) {
 				p.line(plain, "  %s: %s", d.Path, d.To)
 			}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -60,7 +61,12 @@ func settings(server string) []string {
 //
 //	status N flagledger ...
 //
-// which expects the program to end with the status.
+// which expects the program to end with the status, and
+//
+//	api METHOD PATH BODY
+//	looked OBJECT
+//
+// which change something of the demo's project over HTTP, and wait until the access log has a look at the object.
 func TestScripts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts the program two hundred times")
@@ -81,7 +87,20 @@ func TestScripts(t *testing.T) {
 					e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
 					return nil
 				},
-				Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+				Cmds: map[string]func(*testscript.TestScript, bool, []string){
+					"status": status,
+					"api": func(_ *testscript.TestScript, _ bool, args []string) {
+						server.do(request{method: args[0], path: "/admin/v1/projects/" + demoProject + "/" + args[1], token: demoAdminToken, body: args[2]}, nil)
+					},
+					"looked": func(_ *testscript.TestScript, _ bool, args []string) {
+						server.await("a look at "+args[0], func(ctx context.Context) error {
+							if a := server.send(ctx, request{path: "/admin/v1/access-log?project=" + demoProject + "&object=" + args[0], token: demoAdminToken}); !strings.Contains(string(a.body), args[0]) {
+								return fmt.Errorf("it has %s", a.body)
+							}
+							return nil
+						})
+					},
+				},
 			})
 		})
 	}

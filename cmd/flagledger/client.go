@@ -57,7 +57,7 @@ func clientCommands() []*cobra.Command {
 
 	all := []*cobra.Command{
 		c.auditCommand(), c.historyCommand(), c.versionsCommand(), c.diffCommand(), c.rollbackCommand(), c.undoCommand(),
-		c.evaluateCommand(), c.explainCommand(), c.blameCommand(),
+		c.evaluateCommand(), c.explainCommand(), c.blameCommand(), c.pinsCommand(), c.testsCommand(), c.accessCommand(),
 	}
 	for _, cmd := range all {
 		cmd.PersistentFlags().AddFlagSet(settings)
@@ -157,11 +157,13 @@ func (c *client) inEnvironment(elements ...string) string {
 	return c.inProject(append([]string{"environments", c.environment}, elements...)...)
 }
 
-// A call is what is asked of a server. With a body it is a POST.
+// A call is what is asked of a server. With a body it is a POST, unless it says
+// otherwise.
 type call struct {
-	path  string
-	query url.Values
-	body  any
+	method string
+	path   string
+	query  url.Values
+	body   any
 }
 
 // send asks the server and returns the body of its answer. An answer that is
@@ -173,7 +175,7 @@ func (c *client) send(ctx context.Context, what call) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, fmt.Errorf("encode the request: %w", err)
 		}
-		method, body = http.MethodPost, bytes.NewReader(encoded)
+		method, body = cmp.Or(what.method, http.MethodPost), bytes.NewReader(encoded)
 	}
 	target := c.server + what.path
 	if len(what.query) > 0 {
