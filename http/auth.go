@@ -104,6 +104,9 @@ func (r *request) authenticate() error {
 	sum := sha256.Sum256([]byte(secret))
 	r.token = r.server.Views.Token(hex.EncodeToString(sum[:]))
 	if r.token == nil {
+		if err := r.server.refuseUnbuilt(); err != nil {
+			return err
+		}
 		r.server.guesses.take(from, now)
 		return domain.Refuse(domain.Unauthorized, "the token is not known, or was revoked")
 	}
@@ -111,6 +114,16 @@ func (r *request) authenticate() error {
 		return domain.Refuse(domain.Unauthorized, "the token %q ran out on %s", r.token.Name, r.token.ExpiresAt.Format(time.RFC3339))
 	}
 	return nil
+}
+
+// refuseUnbuilt refuses to say that something is unknown as long as nothing is
+// known: while the views are made for the first time. When they are made again
+// because their file was damaged, what is in memory is served on.
+func (s *Server) refuseUnbuilt() error {
+	if s.Views.Position() > 0 {
+		return nil
+	}
+	return domain.Refuse(domain.Unavailable, "nothing is known here yet: the views are being made from the log (%s)", s.Views.Progress())
 }
 
 // locate finds the project and environment of the path.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"flagledger/domain"
 )
 
 // The files ofrep*.go answer OpenFeature providers, as the OpenFeature Remote
@@ -141,6 +143,9 @@ func (o *ofrep) access(header http.Header) (sdkAccess, error) {
 		key = strings.TrimSpace(token)
 	}
 	at, err := o.sdk.access(key)
+	if _, refused := errors.AsType[*domain.Error](err); refused {
+		return at, err
+	}
 	if err != nil {
 		return at, errUnauthorized
 	}

@@ -220,6 +220,9 @@ func (k *sdk) access(key string) (sdkAccess, error) {
 	}
 	snapshot, found := k.Views.SnapshotByKey(key)
 	if snapshot == nil || found.Server != server || (found.Key != nil && !found.Key.Usable(k.Now())) {
+		if err := k.refuseUnbuilt(); err != nil {
+			return sdkAccess{}, err
+		}
 		return sdkAccess{}, errUnknownKey
 	}
 	return sdkAccess{snapshot, found.Environment, server, found.Key}, nil

@@ -243,7 +243,7 @@ func (v *Views) Audit(q AuditQuery) (entries []Entry, next uint64, err error) {
 		}
 		first = last + 1
 	}
-	err = v.db.View(func(tx *bbolt.Tx) error {
+	err = v.view(func(tx *bbolt.Tx) error {
 		for position := range intersect(tx, q.terms(), below) {
 			if position < first {
 				return nil
@@ -271,7 +271,7 @@ func (v *Views) Audit(q AuditQuery) (entries []Entry, next uint64, err error) {
 // (nil: all); see AuditQuery.Visible.
 func (v *Views) AuditEntry(position uint64, visible func(project, environment string) bool) (Entry, error) {
 	var entry *Entry
-	err := v.db.View(func(tx *bbolt.Tx) error {
+	err := v.view(func(tx *bbolt.Tx) error {
 		if tx.Bucket(bucketCommits).Get(bigEndian(position)) == nil {
 			return domain.Refuse(domain.NotFound, "there is no commit at position %d; the newest is %d", position, v.Position())
 		}
@@ -291,7 +291,7 @@ func (v *Views) AuditEntry(position uint64, visible func(project, environment st
 // Commit returns who made the commit at the position, when and why, without its
 // events: far cheaper than its entry.
 func (v *Views) Commit(position uint64) (rec domain.Recorded, err error) {
-	err = v.db.View(func(tx *bbolt.Tx) error {
+	err = v.view(func(tx *bbolt.Tx) error {
 		value := tx.Bucket(bucketCommits).Get(bigEndian(position))
 		if value == nil {
 			return fmt.Errorf("commit %d is missing from the views", position)

@@ -12,7 +12,7 @@ import (
 
 // The buckets of the views file. Numbers are big endian, so that keys sort.
 var (
-	bucketMeta     = []byte("meta")     // schema, position
+	bucketMeta     = []byte("meta")     // schema, position, sum of all other entries
 	bucketProjects = []byte("projects") // project id -> position, last SDK id
 	bucketCurrent  = []byte("current")  // object key -> image
 	bucketHistory  = []byte("history")  // object key, 0, position -> image after that commit; empty: gone
@@ -28,6 +28,7 @@ var (
 
 	metaSchema   = []byte("schema")
 	metaPosition = []byte("position")
+	metaSum      = []byte("sum") // see verify.go
 )
 
 // kindBytes are the kinds of object in keys. Environments sort before what

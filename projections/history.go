@@ -19,7 +19,7 @@ import (
 // without their parts.
 func (v *Views) At(id EnvironmentID, position uint64) (*domain.Project, error) {
 	p := &domain.Project{ID: id.Project}
-	err := v.db.View(func(tx *bbolt.Tx) error {
+	err := v.view(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketHistory).Cursor()
 		var key string
 		restore := func(o domain.Object, image []byte) error {
@@ -116,7 +116,7 @@ func lastBefore(c *bbolt.Cursor, key []byte) (k, value []byte) {
 // where there was none.
 func (v *Views) Image(id EnvironmentID, o domain.Object, position uint64) ([]byte, error) {
 	var image []byte
-	err := v.db.View(func(tx *bbolt.Tx) error {
+	err := v.view(func(tx *bbolt.Tx) error {
 		image = bytes.Clone(seekAt(tx.Bucket(bucketHistory).Cursor(), objectKey(id, o), position))
 		return nil
 	})

@@ -48,7 +48,8 @@ func (b *batch) note(position uint64, kind string, values ...string) bool {
 }
 
 // writeTerms writes what was noted.
-func (b *batch) writeTerms(index *bbolt.Bucket) error {
+func (b *batch) writeTerms(s *summer) error {
+	index := s.tx.Bucket(bucketIndex)
 	type entry struct {
 		key       []byte
 		positions []uint64
@@ -76,7 +77,7 @@ func (b *batch) writeTerms(index *bbolt.Bucket) error {
 		for _, p := range e.positions {
 			value = append(value, byte(p))
 		}
-		if err := index.Put(e.key, value); err != nil {
+		if err := s.put(bucketIndex, e.key, value); err != nil {
 			return err
 		}
 	}

@@ -18,8 +18,8 @@ import (
 const hashesPerKey = 32
 
 // writeHashes stores what came to the tree since it had that size.
-func writeHashes(tx *bbolt.Tx, size uint64, hashes []tlog.Hash) error {
-	bucket := tx.Bucket(bucketTree)
+func writeHashes(s *summer, size uint64, hashes []tlog.Hash) error {
+	bucket := s.tx.Bucket(bucketTree)
 	bucket.FillPercent = 1 // what comes next goes behind it
 	next := uint64(tlog.StoredHashCount(int64(size)))
 	for len(hashes) > 0 {
@@ -35,7 +35,7 @@ func writeHashes(tx *bbolt.Tx, size uint64, hashes []tlog.Hash) error {
 		for _, h := range hashes[:n] {
 			value = append(value, h[:]...)
 		}
-		if err := bucket.Put(key, value); err != nil {
+		if err := s.put(bucketTree, key, value); err != nil {
 			return err
 		}
 		hashes, next = hashes[n:], next+n
@@ -74,7 +74,7 @@ func (v *Views) readTree(size uint64, field string, read func(tlog.HashReader) e
 	if now := v.Position(); size > now {
 		return domain.RefuseField(domain.NotFound, field, "the log has %d commits here, not %d", now, size)
 	}
-	return v.db.View(func(tx *bbolt.Tx) error { return read(hashReader(tx)) })
+	return v.view(func(tx *bbolt.Tx) error { return read(hashReader(tx)) })
 }
 
 // TreeRoot is the root of the transparency log as of a position, 0 for the empty

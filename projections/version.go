@@ -85,7 +85,7 @@ func (v *Views) CurrentVersion(id EnvironmentID) uint64 { return v.published.Loa
 // Version returns one version of an environment.
 func (v *Views) Version(id EnvironmentID, version uint64) (Version, error) {
 	var found Version
-	err := v.db.View(func(tx *bbolt.Tx) error {
+	err := v.view(func(tx *bbolt.Tx) error {
 		k := versionKey(id, version)
 		value := tx.Bucket(bucketVersions).Get(k)
 		if value == nil {
@@ -104,7 +104,7 @@ func (v *Views) Versions(id EnvironmentID, below uint64, limit int) ([]Version, 
 		below = v.CurrentVersion(id) + 1
 	}
 	var all []Version
-	err := v.db.View(func(tx *bbolt.Tx) error {
+	err := v.view(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketVersions).Cursor()
 		k, value := lastBefore(c, versionKey(id, below))
 		for ; hasPrefix(k, environmentKey(id)) && len(all) < limit; k, value = c.Prev() {
@@ -142,7 +142,7 @@ func (v *Views) VersionAt(id EnvironmentID, position uint64) (Version, error) {
 func (v *Views) PositionAt(t time.Time) (uint64, error) {
 	var found uint64
 	low, high := uint64(1), v.Position() // before the transaction begins, which sees at least that
-	err := v.db.View(func(tx *bbolt.Tx) error {
+	err := v.view(func(tx *bbolt.Tx) error {
 		commits := tx.Bucket(bucketCommits)
 		for low <= high { // positions are dense and times grow with them
 			mid := (low + high) / 2
@@ -163,7 +163,7 @@ func (v *Views) PositionAt(t time.Time) (uint64, error) {
 
 // RecordedAt is when the commit at the position was recorded, by the stream's clock.
 func (v *Views) RecordedAt(position uint64) (at time.Time, err error) {
-	err = v.db.View(func(tx *bbolt.Tx) error {
+	err = v.view(func(tx *bbolt.Tx) error {
 		value := tx.Bucket(bucketCommits).Get(bigEndian(position))
 		if value == nil {
 			return fmt.Errorf("commit %d is missing from the views", position)

@@ -55,7 +55,9 @@ type Options struct {
 // Views is the read side. Apply must not be called by two goroutines at once;
 // everything else may be called at any time.
 type Views struct {
-	db     *bbolt.DB
+	path   string
+	schema int
+	db     atomic.Pointer[bbolt.DB] // Rebuild starts another
 	encode Encoder
 	upcast func(domain.RawEvent) (domain.RawEvent, error)
 	log    *slog.Logger
@@ -63,12 +65,19 @@ type Views struct {
 	published atomic.Pointer[state]
 
 	mu      sync.Mutex // guards what follows: the writer's side
-	newest  *state     // what the next batch begins with, ahead of what is published while that is being written
+	newest  *state     // what the next batch begins with, ahead of what is written
+	written *state     // what is in the file, published unless the views are being built
 	batch   *batch
 	writing chan error // the outcome of the transaction under way; nil: there is none
 	failed  uint64     // position at which applying failed last; up to it every commit has a transaction of its own
 	failure atomic.Pointer[error]
 	applied atomic.Uint64 // commits applied since Open
+	durable atomic.Uint64 // position of the last transaction
+	catchUp catchUp
+
+	building atomic.Bool   // the file is behind what is published, see Rebuild
+	suspect  chan struct{} // has one when reading the file has failed
+	damaged  atomic.Uint64 // files set aside
 }
 
 // EnvironmentID names an environment for ever, also after its key is used again.
@@ -113,85 +122,173 @@ type state struct {
 	next      chan struct{}         // closed when this state is superseded
 }
 
-// Open opens or creates the views file and loads what is in it. A damaged file
-// is set aside, with ".damaged" behind its name, and made again from the log.
+// Open opens or creates the views file, verifies it and loads what is in it. A
+// damaged file is set aside, with ".damaged" behind its name, and one of another
+// schema is removed; both are made again from the log.
 func Open(path string, opts Options) (*Views, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	v, err := open(path, opts)
-	if !errors.Is(err, errDamaged) {
-		return v, err
+	v := &Views{path: path, schema: opts.Schema, encode: opts.Encode, upcast: opts.Upcast, log: opts.Logger, suspect: make(chan struct{}, 1)}
+	err := v.open()
+	if errors.Is(err, errDamaged) {
+		err = v.startAnew(err)
 	}
-	opts.Logger.Warn("the views are damaged: they are set aside and made again from the log", "path", path, "error", err)
-	if err := os.Rename(path, path+".damaged"); err != nil {
-		return nil, fmt.Errorf("set damaged views aside: %w", err)
+	if err != nil {
+		return nil, err
 	}
-	return open(path, opts)
+	return v, nil
+}
+
+// Check verifies a views file that nobody has open, and changes nothing. It
+// returns the schema and the position of the file.
+func Check(path string) (schema int, position uint64, err error) {
+	if _, err := os.Stat(path); err != nil {
+		return 0, 0, fmt.Errorf("check views: %w", err)
+	}
+	var db *bbolt.DB
+	err = guard(func() (err error) {
+		db, err = openBolt(path, &bbolt.Options{Timeout: time.Second, ReadOnly: true})
+		return err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = db.Close() }() // it was only read
+	err = guard(func() error {
+		return db.View(func(tx *bbolt.Tx) error {
+			schema, position = readMeta(tx)
+			return nil
+		})
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	return schema, position, verify(db)
 }
 
 // errDamaged says that the file is not what was written.
 var errDamaged = errors.New("the views file is damaged")
 
-func open(path string, opts Options) (v *Views, err error) {
-	// bbolt panics at pages that cannot be, and reads where a file that was cut
-	// has none.
+// guard does something with the file. bbolt panics at pages that cannot be, and
+// reads where a file that was cut has none; both come back as errDamaged.
+func guard(do func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			v, err = nil, fmt.Errorf("%w: %v", errDamaged, p)
+			err = fmt.Errorf("%w: %v", errDamaged, p)
 		}
 	}()
-	db, err := openFile(path, opts)
-	if err != nil {
-		return nil, err
-	}
-	v = &Views{db: db, encode: opts.Encode, upcast: opts.Upcast, log: opts.Logger}
-	if err := v.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: load %s: %w", errDamaged, path, err), db.Close())
-	}
-	return v, nil
+	return do()
 }
 
-// openFile opens the file, and starts a new one where its schema differs.
-func openFile(path string, opts Options) (*bbolt.DB, error) {
-	for {
-		db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
-		if errors.Is(err, bbolterrors.ErrTimeout) {
-			return nil, fmt.Errorf("open views: %s is in use by another process; each needs a data directory of its own", path)
+// open opens the file, makes sure that it is whole and loads it.
+func (v *Views) open() error {
+	db, err := v.openFile()
+	if err != nil {
+		return err
+	}
+	v.db.Store(db)
+	if err := guard(v.load); err != nil {
+		return errors.Join(fmt.Errorf("%w: load %s: %w", errDamaged, v.path, err), db.Close())
+	}
+	return nil
+}
+
+// startAnew sets the damaged file aside and opens an empty one.
+func (v *Views) startAnew(damage error) error {
+	v.log.Error("the views are damaged: they are set aside and made again from the log", "path", v.path, "aside", v.path+".damaged", "error", damage)
+	if err := os.Rename(v.path, v.path+".damaged"); err != nil {
+		return fmt.Errorf("set damaged views aside: %w", err)
+	}
+	v.damaged.Add(1)
+	return v.open()
+}
+
+// openFile opens a file that is whole, a new one where there is none, or one of
+// another schema.
+func (v *Views) openFile() (*bbolt.DB, error) {
+	begun := time.Now()
+	info, err := os.Stat(v.path)
+	fresh := err != nil || info.Size() == 0
+	var db *bbolt.DB
+	schema := v.schema
+	err = guard(func() (err error) {
+		if db, err = openBolt(v.path, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType}); err != nil {
+			return err
 		}
-		if _, ok := errors.AsType[*fs.PathError](err); ok {
-			return nil, fmt.Errorf("open views: %w", err)
+		if fresh {
+			return db.Update(func(tx *bbolt.Tx) error { return create(tx, v.schema) })
 		}
-		if err != nil { // it can be read, and is not what bbolt writes
-			return nil, fmt.Errorf("%w: open %s: %w", errDamaged, path, err)
-		}
-		var schema int
-		err = db.Update(func(tx *bbolt.Tx) error {
-			for _, name := range buckets {
-				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-					return err
-				}
-			}
-			meta := tx.Bucket(bucketMeta)
-			if raw := meta.Get(metaSchema); raw != nil {
-				schema = int(binary.BigEndian.Uint64(raw))
-				return nil
-			}
-			schema = opts.Schema
-			return meta.Put(metaSchema, bigEndian(uint64(opts.Schema)))
+		return db.View(func(tx *bbolt.Tx) error {
+			schema, _ = readMeta(tx)
+			return nil
 		})
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("prepare views %s: %w", path, err), db.Close())
-		}
-		if schema == opts.Schema {
-			return db, nil
-		}
-		opts.Logger.Info("views have another schema: rebuilding them from the log", "path", path, "found", schema, "wanted", opts.Schema)
-		if err := errors.Join(db.Close(), os.Remove(path)); err != nil {
+	})
+	if db == nil {
+		return nil, err
+	}
+	if err == nil && schema != 0 && schema != v.schema {
+		v.log.Info("views have another schema: rebuilding them from the log", "path", v.path, "found", schema, "wanted", v.schema)
+		if err := errors.Join(db.Close(), os.Remove(v.path)); err != nil {
 			return nil, fmt.Errorf("remove views of schema %d: %w", schema, err)
 		}
+		return v.openFile()
 	}
+	if err == nil {
+		err = verify(db)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare views %s: %w", v.path, err), guard(db.Close))
+	}
+	if !fresh {
+		v.log.Info("the views are whole", "path", v.path, "bytes", info.Size(), "verified_in", time.Since(begun).Round(time.Millisecond))
+	}
+	return db, nil
+}
+
+// openBolt is bbolt.Open with errors that say what to do.
+func openBolt(path string, options *bbolt.Options) (*bbolt.DB, error) {
+	db, err := bbolt.Open(path, 0o600, options)
+	if errors.Is(err, bbolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("open views: %s is in use by another process; each needs a data directory of its own", path)
+	}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, fmt.Errorf("open views: %w", err)
+	}
+	if err != nil { // it can be read, and is not what bbolt writes
+		return nil, fmt.Errorf("%w: open %s: %w", errDamaged, path, err)
+	}
+	return db, nil
+}
+
+// create makes an empty file of the schema.
+func create(tx *bbolt.Tx, schema int) error {
+	for _, name := range buckets {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	s := summing(tx)
+	if err := s.put(bucketMeta, metaSchema, bigEndian(uint64(schema))); err != nil {
+		return err
+	}
+	return s.save()
+}
+
+// readMeta reads schema and position, 0 where there is none.
+func readMeta(tx *bbolt.Tx) (schema int, position uint64) {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		return 0, 0
+	}
+	if raw := meta.Get(metaSchema); raw != nil {
+		schema = int(binary.BigEndian.Uint64(raw))
+	}
+	if raw := meta.Get(metaPosition); raw != nil {
+		position = binary.BigEndian.Uint64(raw)
+	}
+	return schema, position
 }
 
 // Close closes the file. What was not yet in a transaction is applied again
@@ -200,19 +297,14 @@ func (v *Views) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.batch = nil
-	return errors.Join(v.settle(), v.db.Close())
+	return errors.Join(v.settle(), v.db.Load().Close())
 }
 
 // load brings the state from the file into memory.
 func (v *Views) load() error {
-	st := &state{
-		projects: map[string]*domain.Project{}, snapshots: map[EnvironmentID]*Snapshot{},
-		heads: map[EnvironmentID]head{}, next: make(chan struct{}),
-	}
-	err := v.db.View(func(tx *bbolt.Tx) error {
-		if raw := tx.Bucket(bucketMeta).Get(metaPosition); raw != nil {
-			st.position = binary.BigEndian.Uint64(raw)
-		}
+	st := emptyState()
+	err := v.db.Load().View(func(tx *bbolt.Tx) error {
+		_, st.position = readMeta(tx)
 		var err error
 		if st.tree, err = loadTree(tx, st.position); err != nil {
 			return err
@@ -239,9 +331,19 @@ func (v *Views) load() error {
 		}
 	}
 	st.indexKeys()
-	v.newest = st
-	v.published.Store(st)
+	v.newest, v.written = st, st
+	v.durable.Store(st.position)
+	if v.published.Load() == nil {
+		v.published.Store(st)
+	}
 	return nil
+}
+
+func emptyState() *state {
+	return &state{
+		projects: map[string]*domain.Project{}, snapshots: map[EnvironmentID]*Snapshot{},
+		heads: map[EnvironmentID]head{}, next: make(chan struct{}),
+	}
 }
 
 func loadProjects(tx *bbolt.Tx, projects map[string]*domain.Project) error {
@@ -281,8 +383,8 @@ func loadProjects(tx *bbolt.Tx, projects map[string]*domain.Project) error {
 func (v *Views) Position() uint64 { return v.published.Load().position }
 
 // Durable is the position from which Apply goes on after a restart or failure.
-// What is visible is durable.
-func (v *Views) Durable() uint64 { return v.Position() }
+// What is visible is durable, or was before the file was damaged.
+func (v *Views) Durable() uint64 { return v.durable.Load() }
 
 // Applied is the number of commits applied since Open.
 func (v *Views) Applied() uint64 { return v.applied.Load() }
@@ -321,12 +423,13 @@ func (v *Views) Apply(rec domain.Recorded, pending uint64) error {
 	if v.batch == nil {
 		v.batch = newBatch(v.newest)
 	}
+	v.catchUp.note(v.batch.position, rec.Position+pending)
 	if rec.Position <= v.batch.position {
 		return nil
 	}
 	if err := v.apply(rec, pending); err != nil {
 		err = fmt.Errorf("apply commit %d: %w", rec.Position, errors.Join(err, v.settle()))
-		v.newest, v.batch = v.published.Load(), nil
+		v.newest, v.batch = v.written, nil
 		v.failed = rec.Position
 		v.failure.Store(&err)
 		return err
@@ -348,7 +451,7 @@ func (v *Views) apply(rec domain.Recorded, pending uint64) error {
 	if pending > 0 && !v.batch.full() && rec.Position > v.failed {
 		return nil
 	}
-	if err := v.flush(); err != nil {
+	if err := v.flush(pending); err != nil {
 		return err
 	}
 	if pending > 0 && rec.Position > v.failed {
@@ -357,8 +460,9 @@ func (v *Views) apply(rec domain.Recorded, pending uint64) error {
 	return v.settle()
 }
 
-// flush begins to make the batch durable and then visible.
-func (v *Views) flush() error {
+// flush begins to make the batch durable and then visible. The first time, the
+// views are visible only when they are complete.
+func (v *Views) flush(pending uint64) error {
 	b := v.batch
 	next, err := v.publishable(b)
 	if err != nil {
@@ -367,13 +471,25 @@ func (v *Views) flush() error {
 	if err := v.settle(); err != nil {
 		return err
 	}
+	if b.base.position == 0 && pending > 0 {
+		v.building.Store(true)
+	}
 	writing := make(chan error, 1)
 	v.newest, v.batch, v.writing = next, nil, writing
 	go func() {
-		err := b.write(v.db)
+		err := guard(func() error { return b.write(v.db.Load()) })
+		if errors.Is(err, errDamaged) {
+			v.suspectDamage()
+		}
 		if err == nil {
-			v.publish(next)
+			v.written = next // settle, which is waited for, comes before anybody reads it
+			v.durable.Store(next.position)
 			v.applied.Add(uint64(b.commits))
+			v.catchUp.log(v.log, next.position, pending)
+			if !v.building.Load() || pending == 0 && next.position >= v.Position() {
+				v.building.Store(false)
+				v.publish(next)
+			}
 		}
 		writing <- err
 	}()
@@ -453,7 +569,7 @@ func (v *Views) Token(hash string) *domain.Token { return v.published.Load().tok
 // Answer tells which commit a client's idempotency key led to, and the hash of
 // the request that it came with. Position 0 means that the key is not known.
 func (v *Views) Answer(project, key string) (position uint64, requestHash string, err error) {
-	err = v.db.View(func(tx *bbolt.Tx) error {
+	err = v.view(func(tx *bbolt.Tx) error {
 		raw := tx.Bucket(bucketAnswers).Get(answerKey(project, key))
 		if raw == nil {
 			return nil
@@ -467,7 +583,7 @@ func (v *Views) Answer(project, key string) (position uint64, requestHash string
 // Dump writes every bucket, key and value to visit, in order, for comparing two
 // files: views of the same log are equal byte for byte.
 func (v *Views) Dump(visit func(bucket, key, value []byte) error) error {
-	return v.db.View(func(tx *bbolt.Tx) error {
+	return v.view(func(tx *bbolt.Tx) error {
 		for _, name := range buckets {
 			err := tx.Bucket(name).ForEach(func(k, val []byte) error { return visit(name, k, val) })
 			if err != nil {

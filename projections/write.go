@@ -32,30 +32,34 @@ func (b *batch) delete(bucket, key []byte) {
 func (b *batch) write(db *bbolt.DB) error {
 	err := db.Update(func(tx *bbolt.Tx) error {
 		tx.Bucket(bucketCommits).FillPercent = 1 // what comes next goes behind it
+		s := summing(tx)
 		b.noteVersions(tx.Bucket(bucketHeads))
 		for _, name := range buckets {
-			if err := writeAll(tx.Bucket(name), b.writes[string(name)]); err != nil {
+			if err := writeAll(s, name, b.writes[string(name)]); err != nil {
 				return fmt.Errorf("write %s: %w", name, err)
 			}
 		}
-		if err := b.writeTerms(tx.Bucket(bucketIndex)); err != nil {
+		if err := b.writeTerms(s); err != nil {
 			return fmt.Errorf("write index: %w", err)
 		}
-		if err := writeHashes(tx, b.base.position, b.hashes); err != nil {
+		if err := writeHashes(s, b.base.position, b.hashes); err != nil {
 			return fmt.Errorf("write tree: %w", err)
 		}
 		for _, prefix := range b.dropped {
-			if err := deletePrefix(tx.Bucket(bucketCurrent), prefix); err != nil {
+			if err := deletePrefix(s, bucketCurrent, prefix); err != nil {
 				return fmt.Errorf("drop environment: %w", err)
 			}
 		}
 		for id, p := range b.projects {
 			value := binary.BigEndian.AppendUint32(bigEndian(p.Position), uint32(p.LastID))
-			if err := tx.Bucket(bucketProjects).Put([]byte(id), value); err != nil {
+			if err := s.put(bucketProjects, []byte(id), value); err != nil {
 				return err
 			}
 		}
-		return tx.Bucket(bucketMeta).Put(metaPosition, bigEndian(b.position))
+		if err := s.put(bucketMeta, metaPosition, bigEndian(b.position)); err != nil {
+			return err
+		}
+		return s.save()
 	})
 	if err != nil {
 		return fmt.Errorf("transaction up to %d: %w", b.position, err)
@@ -63,7 +67,7 @@ func (b *batch) write(db *bbolt.DB) error {
 	return nil
 }
 
-func writeAll(bucket *bbolt.Bucket, writes []write) error {
+func writeAll(s *summer, bucket []byte, writes []write) error {
 	slices.SortStableFunc(writes, func(a, b write) int { return bytes.Compare(a.key, b.key) })
 	for i, w := range writes {
 		if i+1 < len(writes) && bytes.Equal(w.key, writes[i+1].key) {
@@ -71,9 +75,9 @@ func writeAll(bucket *bbolt.Bucket, writes []write) error {
 		}
 		var err error
 		if w.delete {
-			err = bucket.Delete(w.key)
+			err = s.delete(bucket, w.key)
 		} else {
-			err = bucket.Put(w.key, w.value)
+			err = s.put(bucket, w.key, w.value)
 		}
 		if err != nil {
 			return err
@@ -82,10 +86,10 @@ func writeAll(bucket *bbolt.Bucket, writes []write) error {
 	return nil
 }
 
-func deletePrefix(bucket *bbolt.Bucket, prefix []byte) error {
-	c := bucket.Cursor()
+func deletePrefix(s *summer, bucket, prefix []byte) error {
+	c := s.tx.Bucket(bucket).Cursor()
 	for k, _ := c.Seek(prefix); hasPrefix(k, prefix); k, _ = c.Seek(prefix) {
-		if err := c.Delete(); err != nil {
+		if err := s.delete(bucket, bytes.Clone(k)); err != nil {
 			return err
 		}
 	}

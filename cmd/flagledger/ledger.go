@@ -46,7 +46,7 @@ type ledger struct {
 type opened struct {
 	store      *eventstore.Store
 	persons    *identities.Store
-	subscriber *eventstore.Subscriber
+	subscriber atomic.Pointer[eventstore.Subscriber]
 }
 
 func newLedger(c config, views *projections.Views, counted *usage.Store, looks *access.Store, log *slog.Logger) *ledger {
@@ -69,7 +69,7 @@ func (l *ledger) run(ctx context.Context) error {
 	var streams sync.WaitGroup // those beside the log
 	streams.Go(func() { l.usage.Run(beside, store.JetStream(), store.Replicas()) })
 	streams.Go(func() { l.looks.Run(beside, store.JetStream(), store.Replicas()) })
-	err = l.follow(ctx, o)
+	err = l.keepViews(ctx, o)
 	stopBeside()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -112,7 +112,9 @@ func (l *ledger) open(ctx context.Context, opts eventstore.Options) (*opened, er
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open identity store: %w", err), store.Close())
 	}
-	return &opened{store, persons, store.Subscriber(l.views.Durable)}, nil
+	o := &opened{store: store, persons: persons}
+	o.subscriber.Store(store.Subscriber(l.views.Durable))
+	return o, nil
 }
 
 // pause lets some time pass before something is tried again.
@@ -125,6 +127,30 @@ func pause(ctx context.Context) {
 	}
 }
 
+// keepViews feeds the log to the views until ctx is done. When their file turns
+// out to be damaged, they are made again from the beginning of the log.
+func (l *ledger) keepViews(ctx context.Context, o *opened) error {
+	for {
+		following, stop := context.WithCancel(ctx)
+		var watching sync.WaitGroup
+		var damage error
+		watching.Go(func() {
+			damage = l.views.Watch(following)
+			stop()
+		})
+		err := l.follow(following, o)
+		stop()
+		watching.Wait()
+		if err != nil || damage == nil {
+			return err
+		}
+		if err := l.views.Rebuild(damage); err != nil {
+			return err
+		}
+		o.subscriber.Store(o.store.Subscriber(l.views.Durable)) // the one before is closed
+	}
+}
+
 // follow feeds the log to the views, through a watermill router, until ctx is
 // done. When the log turns out not to be the history it was, the views stop and
 // readiness says why.
@@ -133,7 +159,8 @@ func (l *ledger) follow(ctx context.Context, o *opened) error {
 	if err != nil {
 		return fmt.Errorf("make router: %w", err)
 	}
-	router.AddConsumerHandler("views", eventstore.Subjects, o.subscriber, func(msg *message.Message) error {
+	subscriber := o.subscriber.Load()
+	router.AddConsumerHandler("views", eventstore.Subjects, subscriber, func(msg *message.Message) error {
 		rec, err := eventstore.Decode(msg)
 		if err != nil {
 			return fmt.Errorf("decode commit: %w", err)
@@ -153,7 +180,7 @@ func (l *ledger) follow(ctx context.Context, o *opened) error {
 		return fmt.Errorf("follow the log: %w", err)
 	}
 	if ctx.Err() == nil { // the subscriber gave up
-		l.log.Error("the views do not follow the log any more", "error", o.subscriber.Err())
+		l.log.Error("the views do not follow the log any more", "error", subscriber.Err())
 		<-ctx.Done()
 	}
 	return nil
@@ -197,11 +224,14 @@ func (l *ledger) ready(ctx context.Context) error {
 	if err := l.views.Failure(); err != nil {
 		return fmt.Errorf("the views have stopped: %w", err)
 	}
-	if err := o.subscriber.Err(); err != nil {
+	if err := o.subscriber.Load().Err(); err != nil {
 		return fmt.Errorf("the views have stopped: %w", err)
 	}
+	if l.views.Building() {
+		return fmt.Errorf("the views are being made from the log: %s", l.views.Progress())
+	}
 	if !l.started.Load() {
-		return fmt.Errorf("the process is starting, its views at position %d of the log", l.views.Position())
+		return fmt.Errorf("the process is starting, its views at %s", l.views.Progress())
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

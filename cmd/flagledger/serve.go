@@ -179,7 +179,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics.MustRegister(counted, looks, persons{l})
+	metrics.MustRegister(counted, looks, persons{l}, viewsProgress{views})
 	api := httpapi.New(httpapi.Config{
 		Commands: service, Views: views, Identities: l, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Ready: l.ready, Metrics: metrics, Logger: logger,
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
