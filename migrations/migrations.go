@@ -20,7 +20,7 @@ import (
 
 // SchemaVersion is the number of the layout of the projections' file. A file
 // with another number is rebuilt from the log.
-const SchemaVersion = 4
+const SchemaVersion = 5
 
 // steps holds, by the type they read, the upcasters of all old event versions.
 var steps = chain{}

@@ -149,7 +149,7 @@ func (v *Views) Seed(p *domain.Project, environment string, feature *domain.Feat
 	}
 	state := objectKey(EnvironmentID{p.ID, env.ID}, domain.Object{Kind: domain.KindFeatureState, Key: feature.Key})
 	shared := objectKey(EnvironmentID{p.ID, 0}, domain.Object{Kind: domain.KindFeature, Key: feature.Key})
-	err = v.db.View(func(tx *bbolt.Tx) error {
+	err = v.view(func(tx *bbolt.Tx) error {
 		states, features := tx.Bucket(bucketHistory).Cursor(), tx.Bucket(bucketHistory).Cursor()
 		k, image := lastBefore(states, historyKey(state, p.Position+1))
 		for ; len(k) == len(state)+9 && bytes.HasPrefix(k, state) && seed == 0; k, image = states.Prev() {
