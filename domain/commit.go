@@ -3,6 +3,8 @@ package domain
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -78,6 +80,21 @@ const (
 	SourceImport   Source = "import"
 	SourceSystem   Source = "system"
 )
+
+// sources are all there are.
+var sources = []Source{SourceAPI, SourceCLI, SourceConsole, SourceRollback, SourceSchedule, SourceGuard, SourceImport, SourceSystem}
+
+// Known tells whether there is such a source.
+func (s Source) Known() bool { return slices.Contains(sources, s) }
+
+// KnownSources lists them for people.
+func KnownSources() string {
+	names := make([]string, len(sources))
+	for i, s := range sources {
+		names[i] = string(s)
+	}
+	return strings.Join(names, ", ")
+}
 
 // envelope is the wire form of a commit: events become {type, data} pairs.
 type envelope struct {

@@ -279,6 +279,9 @@ func (r *request) accessQuery() (q AccessQuery, err error) {
 			return q, err
 		}
 	}
+	if err := checkSpan(q.From, q.To); err != nil {
+		return q, err
+	}
 	if q.Object != "" && q.Project == "" {
 		return q, domain.RefuseField(domain.Malformed, "project", "the filter object needs the filter project")
 	}

@@ -325,3 +325,111 @@ func strip(node any) {
 		}
 	}
 }
+
+// What is asked wrongly of the past is refused, with the place and what there is, and nothing is recorded.
+func TestAdminPastRefuses(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	var environment struct{ Version uint64 }
+	a.get(E, &environment)
+	before := a.views.Position()
+	future := environment.Version + 1
+	newest := fmt.Sprintf("there is no version %d of this environment; the newest is %d", future, environment.Version)
+	const versions = `versions are 1, 2, 3 ...`
+	const notATime = `is no version, time (2026-05-03T14:02:00Z), position:42 or latest`
+	const rollback, audit = E + "/rollback", "/admin/v1/audit?project=shop&"
+	calls := []call{
+		{"POST", rollback, "", "", `{"plan_hash":"any","reason":"r"}`, 422, fmt.Sprintf(`name the version to go back to, 1 to %d ... "field":"version"`, environment.Version)},
+		{"POST", rollback, "", "", `{"version":1,"to":"1","plan_hash":"any","reason":"r"}`, 400, `"field":"to"`},
+		{"POST", rollback, "", "", `{"version":1,"plan_hash":"any"}`, 422, `"field":"reason"`},
+		{"POST", rollback, "", "", `{"version":1,"reason":"r"}`, 422, `"field":"plan_hash"`},
+		{"POST", rollback, "", "", `{"version":1,"reason":"r","plan_hash":"0000"}`, 409, `"field":"plan_hash"`},
+		{"POST", rollback, "", "If-Match: \"1\"", `{"version":1,"reason":"r","plan_hash":"any"}`, 412, `"field":"If-Match"`},
+		{"POST", P + "/undo", "", "If-Match: \"1\"", fmt.Sprintf(`{"position":%d,"reason":"r","plan_hash":"any"}`, before), 412, `"field":"If-Match"`},
+		{"POST", rollback, "", "", `{"version":1,"dry_run":true,"features":["moon"]}`, 404, `there is no feature \"moon\", neither now nor at version 1`},
+		{"POST", rollback, "", "", `{"version":1,"dry_run":true,"segments":["moon"]}`, 404, `there was no segment \"moon\" at version 1`},
+		{"POST", P + "/undo", "", "", `{"dry_run":true}`, 422, `say what to undo`},
+		{"POST", P + "/undo", "", "", `{"position":99,"dry_run":true}`, 404, fmt.Sprintf("there is no commit at position 99; the newest is %d", before)},
+		{"POST", P + "/undo", "", "", `{"position":1,"dry_run":true}`, 404, "not one of this project"},
+		{"POST", P + "/undo", "", "", `{"actor":"nobody","dry_run":true}`, 404, "no commit"},
+		{"POST", P + "/undo", "", "", `{"from":"yesterday","dry_run":true}`, 400, `"field":"from"`},
+		{"POST", P + "/undo", "", "", `{"from":"2026-05-04T00:00:00Z","to":"2026-05-03T00:00:00Z","dry_run":true}`, 400, `2026-05-04T00:00:00Z is not before 2026-05-03T00:00:00Z`},
+		{"GET", E + "/versions/0", "", "", "", 400, versions},
+		{"GET", E + "/versions/last", "", "", "", 400, versions},
+		{"GET", fmt.Sprint(E, "/versions/", future), "", "", "", 404, newest},
+		{"GET", audit + "object=moon:west", "", "", "", 400, `\"moon\" is not a kind of object; there are project, token, environment, feature, segment, context, segment_tests, feature_tests, and in an environment sdk_key, state, overrides, identity, segment_pin, variants_pin`},
+		{"GET", audit + "object=segment:moon", "", "", "", 404, `the history has nothing about object \"segment:moon\"`},
+		{"GET", audit + "object=state:checkout", "", "", "", 400, `kind:environment/key`},
+		{"GET", audit + "environment=moon", "", "", "", 404, `"field":"environment"`},
+		{"GET", audit + "environment=live&affects=feature:moon", "", "", "", 404, `"field":"affects"`},
+		{"GET", audit + "type=segment.changed", "", "", "", 400, `\"segment.changed\" is not a type of event; there are context.removed.v1, `},
+		{"GET", audit + "source=fax", "", "", "", 400, `\"fax\" is not a source; there are api, cli, console, rollback, `},
+		{"GET", audit + "from=2026-05-04T00:00:00Z&to=2026-05-03T00:00:00Z", "", "", "", 400, `"field":"from"`},
+		{"GET", "/admin/v1/access-log?from=2026-05-04T00:00:00Z&to=2026-05-03T00:00:00Z", "", "", "", 400, `"field":"from"`},
+		{"GET", "/admin/v1/audit/0", "", "", "", 404, fmt.Sprintf("there is no commit at position 0; the newest is %d", before)},
+		{"POST", "/admin/v1/tokens", "", "", `{"name":"CI","grants":[{"role":"editor","project":"shop"},{"role":"editor","project":"moon"}]}`, 422, `there is no project \"moon\" ... "field":"grants[1].project"`},
+		{"POST", "/admin/v1/tokens", "", "", `{"name":"CI","grants":[{"role":"editor","project":"shop","environment":"moon"}]}`, 422, `there is no environment \"moon\" in project \"shop\" ... "field":"grants[0].environment"`},
+		// To go back to where one is, is no mistake.
+		{"POST", rollback, "", "", fmt.Sprintf(`{"version":%d,"plan_hash":"any","reason":"r"}`, environment.Version), 200, `"recorded":false ... "changes":[] ... "warnings":[]`},
+		{"POST", rollback, "", "", `{"to":"latest","dry_run":true}`, 200, `"recorded":false ... "changes":[]`},
+		// A time may lie far away.
+		{"GET", audit + "to=9999-12-31T00:00:00Z&limit=1", "", "", "", 200, fmt.Sprintf(`"position":%d,`, before)},
+		{"GET", audit + "from=9999-12-31T00:00:00Z", "", "", "", 200, `{"items":[]}`},
+		{"GET", audit + "from=0001-01-02T00:00:00Z&limit=1", "", "", "", 200, fmt.Sprintf(`"position":%d,`, before)},
+		{"GET", audit + "to=0001-01-02T00:00:00Z", "", "", "", 200, `{"items":[]}`},
+	}
+	for asked, want := range map[string]struct {
+		status int
+		detail string
+	}{
+		"0": {400, versions}, fmt.Sprint(future): {404, newest}, "18446744073709551616": {400, notATime}, "-1": {400, notATime}, "yesterday": {400, notATime},
+		"2026-05-03": {400, notATime}, "2026-13-03T14:02:00Z": {400, notATime}, "position:0": {400, `\"0\" is not a position`}, "position:x": {400, `\"x\" is not a position`},
+		"position:99": {404, fmt.Sprintf("position 99 is in the future; the newest is %d", before)}, "2999-01-01T00:00:00Z": {422, "2999-01-01T00:00:00Z is in the future"},
+		"9999-12-31T23:59:59Z": {422, "is in the future"}, "2020-01-01T00:00:00Z": {404, "nothing was recorded yet at 2020-01-01T00:00:00Z"}, "0001-01-01T00:00:00Z": {404, "nothing was recorded yet"},
+		"position:1": {404, "did not exist at position 1"}, "position:2": {404, "the environment did not exist at position 2"},
+	} {
+		at := url.QueryEscape(asked)
+		calls = append(calls,
+			call{"POST", rollback, "", "", fmt.Sprintf(`{"to":%q,"plan_hash":"any","reason":"r"}`, asked), want.status, want.detail},
+			call{"POST", E + "/evaluate", "", "", fmt.Sprintf(`{"identifier":"ada","as_of":%q}`, asked), want.status, want.detail},
+			call{"GET", E + "/features?as_of=" + at, "", "", "", want.status, want.detail},
+			call{"GET", E + "/diff?to=latest&from=" + at, "", "", "", want.status, want.detail},
+			call{"GET", E + "/diff?from=latest&to=test@" + at, "", "", "", want.status, ""},
+		)
+	}
+	a.run(calls)
+	if after := a.views.Position(); after != before {
+		t.Errorf("what was refused has led from position %d to %d", before, after)
+	}
+
+	// Somebody is faster than who looked at a plan.
+	for _, plan := range []struct{ path, body string }{{rollback, fmt.Sprintf(`"version":%d`, environment.Version)}, {P + "/undo", `"position":$position`}} {
+		a.ask(call{method: "PATCH", path: E + "/features/banner", body: `{"value":"new"}`, status: 200})
+		a.last = map[string]any{"position": a.views.Position()}
+		body := a.fill(plan.body)
+		a.ask(call{method: "POST", path: plan.path, body: "{" + body + `,"dry_run":true}`, status: 200, contains: "plan_hash"})
+		hash := a.last["plan_hash"]
+		a.ask(call{method: "PATCH", path: E + "/features/banner", body: `{"enabled":true}`, status: 200})
+		before := a.views.Position()
+		a.ask(call{method: "POST", path: plan.path, body: fmt.Sprintf(`{%s,"plan_hash":"%v","reason":"as seen"}`, body, hash), status: 409, contains: `"field":"plan_hash"`})
+		if after := a.views.Position(); after != before {
+			t.Errorf("a stale plan of %s has led from position %d to %d", plan.path, before, after)
+		}
+		a.ask(call{method: "PATCH", path: E + "/features/banner", body: `{"enabled":false,"value":null}`, status: 200})
+	}
+}
+
+// Who may see one environment alone is told of a commit in several what it did there, and by which events.
+func TestAdminAuditOfMixedCommits(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	a.token("tester", `{"role":"auditor","project":"shop","environment":"test"}`)
+	got := a.ask(call{method: "POST", path: P + "/changes", status: 200, body: `{"reason":"both","commands":[
+		{"command":"set_feature_state","environment":"test","feature":"banner","enabled":true},
+		{"command":"set_identity_override","environment":"live","feature":"banner","identifier":"ada","enabled":true}]}`})
+	a.ask(call{method: "GET", path: "/admin/v1/audit/" + got.header.Get("Flagledger-Position"), status: 200, contains: `"types":["feature_state.set.v1","identity_override.set.v1"]`})
+	told := a.ask(call{method: "GET", path: "/admin/v1/audit/" + got.header.Get("Flagledger-Position"), token: "tester", status: 200, contains: `"types":["feature_state.set.v1"],"versions":{"test":`})
+	if strings.Contains(told.body, "live") || strings.Contains(told.body, "ada") {
+		t.Errorf("the tester is told of live: %s", told.body)
+	}
+}

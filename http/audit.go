@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"flagledger/commands"
@@ -215,9 +216,13 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 		case "actor_kind":
 			q.ActorKind = value
 		case "type":
-			q.Type = value
+			if q.Type = value; !slices.Contains(domain.EventTypes(), value) {
+				err = domain.RefuseField(domain.Malformed, name, "%q is not a type of event; there are %s", value, strings.Join(domain.EventTypes(), ", "))
+			}
 		case "source":
-			q.Source = domain.Source(value)
+			if q.Source = domain.Source(value); !q.Source.Known() {
+				err = domain.RefuseField(domain.Malformed, name, "%q is not a source; there are %s", value, domain.KnownSources())
+			}
 		case "client":
 			q.Client = value
 		case "ticket":
@@ -234,6 +239,9 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 		if err != nil {
 			return q, err
 		}
+	}
+	if err := checkSpan(q.From, q.To); err != nil {
+		return q, err
 	}
 	if q.Affects != "" && q.Environment == "" {
 		return q, domain.RefuseField(domain.Malformed, "environment", "the filter affects needs the filters project and environment")
@@ -253,7 +261,11 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 // knowsOf refuses filters by what the history has nothing about: such a filter
 // is a slip of the pen, and no answer to it would say so.
 func (s *Server) knowsOf(q projections.AuditQuery) error {
-	for field, about := range map[string]projections.AuditQuery{"environment": {Environment: q.Environment}, "object": {Object: q.Object}} {
+	abouts := map[string]projections.AuditQuery{"environment": {Environment: q.Environment}, "object": {Object: q.Object}}
+	if q.Affects != "" {
+		abouts["affects"] = projections.AuditQuery{Object: featureObject(q.Affects)}
+	}
+	for field, about := range abouts {
 		name := about.Environment
 		if about.Object.Kind != "" {
 			name = about.Object.String()
@@ -283,6 +295,14 @@ func (r *request) positionCursor() (uint64, error) {
 		return 0, domain.RefuseField(domain.Malformed, "cursor", "%q is not a cursor of this list", r.QueryParam("cursor"))
 	}
 	return n, nil
+}
+
+// checkSpan refuses a time in which nothing can lie.
+func checkSpan(from, to time.Time) error {
+	if !from.IsZero() && !to.IsZero() && !from.Before(to) {
+		return domain.RefuseField(domain.Malformed, "from", "%s is not before %s, the end of the time", from.Format(time.RFC3339), to.Format(time.RFC3339))
+	}
+	return nil
 }
 
 func queryTime(name, value string) (time.Time, error) {

@@ -375,6 +375,9 @@ func (s *Server) undo(r *request) error {
 	if err := r.read(&body); err != nil {
 		return err
 	}
+	if err := checkSpan(body.From.Time, body.To.Time); err != nil {
+		return err
+	}
 	c := commands.Undo{Selection: domain.Selection{
 		Position: body.Position, Actor: body.Actor, ChangeRequest: body.ChangeRequest, CorrelationID: body.CorrelationID,
 		From: body.From.Time, To: body.To.Time,
