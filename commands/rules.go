@@ -16,7 +16,8 @@ import (
 type Rules []evaluation.Rule
 
 // compactRule is a rule in the compact form. Any of its values will do; with
-// neq, not_in and not_contains none of them may.
+// neq, semver_neq, not_in and not_contains none of them may. Each becomes the
+// tree on which all engines agree, which for neq is not one of NOT_EQUAL.
 type compactRule struct {
 	Field    string   `json:"field"`
 	Operator string   `json:"operator"`
@@ -44,26 +45,27 @@ type compactOperator struct {
 	operator evaluation.Operator
 	group    evaluation.RuleType // of the conditions, one for each value
 	suffix   string              // of each value
+	present  bool                // the trait must be there, too
 }
 
 var compactOperators = map[string]compactOperator{
-	"eq":           {evaluation.Equal, evaluation.Any, ""},
-	"neq":          {evaluation.NotEqual, evaluation.All, ""},
-	"contains":     {evaluation.Contains, evaluation.Any, ""},
-	"not_contains": {evaluation.NotContains, evaluation.All, ""},
-	"gt":           {evaluation.GreaterThan, evaluation.Any, ""},
-	"gte":          {evaluation.GreaterThanInclusive, evaluation.Any, ""},
-	"lt":           {evaluation.LessThan, evaluation.Any, ""},
-	"lte":          {evaluation.LessThanInclusive, evaluation.Any, ""},
-	"regex":        {evaluation.Regex, evaluation.Any, ""},
-	"semver_eq":    {evaluation.Equal, evaluation.Any, ":semver"},
-	"semver_neq":   {evaluation.NotEqual, evaluation.All, ":semver"},
-	"semver_gt":    {evaluation.GreaterThan, evaluation.Any, ":semver"},
-	"semver_gte":   {evaluation.GreaterThanInclusive, evaluation.Any, ":semver"},
-	"semver_lt":    {evaluation.LessThan, evaluation.Any, ":semver"},
-	"semver_lte":   {evaluation.LessThanInclusive, evaluation.Any, ":semver"},
-	"in":           {evaluation.In, evaluation.All, ""},
-	"not_in":       {evaluation.In, evaluation.None, ""}, // also holds where the trait is missing
+	"eq":           {operator: evaluation.Equal, group: evaluation.Any},
+	"neq":          {operator: evaluation.Equal, group: evaluation.None, present: true},
+	"contains":     {operator: evaluation.Contains, group: evaluation.Any},
+	"not_contains": {operator: evaluation.Contains, group: evaluation.None, present: true},
+	"gt":           {operator: evaluation.GreaterThan, group: evaluation.Any},
+	"gte":          {operator: evaluation.GreaterThanInclusive, group: evaluation.Any},
+	"lt":           {operator: evaluation.LessThan, group: evaluation.Any},
+	"lte":          {operator: evaluation.LessThanInclusive, group: evaluation.Any},
+	"regex":        {operator: evaluation.Regex, group: evaluation.Any},
+	"semver_eq":    {operator: evaluation.Equal, group: evaluation.Any, suffix: ":semver"},
+	"semver_neq":   {operator: evaluation.Equal, group: evaluation.None, suffix: ":semver", present: true},
+	"semver_gt":    {operator: evaluation.GreaterThan, group: evaluation.Any, suffix: ":semver"},
+	"semver_gte":   {operator: evaluation.GreaterThanInclusive, group: evaluation.Any, suffix: ":semver"},
+	"semver_lt":    {operator: evaluation.LessThan, group: evaluation.Any, suffix: ":semver"},
+	"semver_lte":   {operator: evaluation.LessThanInclusive, group: evaluation.Any, suffix: ":semver"},
+	"in":           {operator: evaluation.In, group: evaluation.All},
+	"not_in":       {operator: evaluation.In, group: evaluation.None}, // also holds where the trait is missing
 }
 
 // UnmarshalJSON reads both forms, also mixed.
@@ -126,14 +128,22 @@ func (c compactRule) rule() (evaluation.Rule, error) {
 		return rule, nil
 	}
 	for _, v := range c.Values {
-		rule.Conditions = append(rule.Conditions, evaluation.Condition{Property: c.Field, Operator: op.operator, Value: string(v) + op.suffix})
+		condition := evaluation.Condition{Property: c.Field, Operator: op.operator, Value: string(v) + op.suffix}
+		rule.Conditions = append(rule.Conditions, condition)
+		if whole, ok := evaluation.BesideFraction(condition); ok {
+			rule.Conditions = append(rule.Conditions, whole)
+		}
+	}
+	if op.present {
+		isSet := evaluation.Condition{Property: c.Field, Operator: evaluation.IsSet}
+		rule = evaluation.Rule{Type: evaluation.All, Conditions: []evaluation.Condition{isSet}, Rules: []evaluation.Rule{rule}}
 	}
 	return rule, nil
 }
 
-// checkRules refuses rules that cannot be saved.
-func checkRules(p *domain.Project, in *Inputs, rules []evaluation.Rule) error {
-	if err := in.Limits.CheckRules(rules); err != nil {
+// checkRules refuses rules that cannot be saved in the place of the recorded ones.
+func checkRules(p *domain.Project, in *Inputs, rules, recorded []evaluation.Rule) error {
+	if err := in.Limits.CheckRules(rules, recorded); err != nil {
 		return err
 	}
 	return p.CheckContexts(rules)

@@ -42,7 +42,7 @@ func FuzzRules(f *testing.F) {
 		if err := commands.Decode(tree, &again); err != nil || !domain.SameRules(again, rules) {
 			t.Errorf("%q: read as %s, then as %v, %v", data, tree, again, err)
 		}
-		refused := limits.CheckRules(rules)
+		refused := limits.CheckRules(rules, nil)
 		if _, err := evaluation.CompileSegment(evaluation.Segment{Key: "1", Rules: rules}); err != nil && refused == nil {
 			t.Errorf("%q: not refused, but: %v", data, err)
 		}

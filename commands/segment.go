@@ -44,7 +44,7 @@ func (c CreateSegment) Decide(p *domain.Project, in *Inputs) ([]domain.Event, er
 			return nil, err
 		}
 	}
-	if err := checkRules(p, in, c.Rules); err != nil {
+	if err := checkRules(p, in, c.Rules, nil); err != nil {
 		return nil, err
 	}
 	n := numbersOf(p)
@@ -83,7 +83,7 @@ func (c UpdateSegment) Decide(p *domain.Project, in *Inputs) ([]domain.Event, er
 		events = append(events, domain.SegmentUpdated{Segment: s.Key, Name: name, Description: description})
 	}
 	if c.Rules != nil {
-		if err := checkRules(p, in, *c.Rules); err != nil {
+		if err := checkRules(p, in, *c.Rules, s.Rules); err != nil {
 			return nil, err
 		}
 		rules, last := domain.NumberNodes(s.Rules, *c.Rules, s.LastNode)

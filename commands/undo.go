@@ -195,7 +195,8 @@ func (u *undo) transition(o domain.Object) error {
 	}
 	u.add(events)
 	if o.Kind == domain.KindSegment && len(events) > 0 {
-		return checkRules(u.now, u.in, u.now.Segments.Get(o.Key).Rules)
+		rules := u.now.Segments.Get(o.Key).Rules
+		return checkRules(u.now, u.in, rules, rules) // they were recorded, if by a version that knew less
 	}
 	return nil
 }

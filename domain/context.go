@@ -148,6 +148,15 @@ func (p *Project) CheckContexts(rules []evaluation.Rule) error {
 	return e
 }
 
+// AdviseRules tells on which values of traits SDKs in local evaluation would
+// not agree with the server, as far as the declarations do not rule them out.
+func (p *Project) AdviseRules(rules []evaluation.Rule) []evaluation.Issue {
+	return slices.DeleteFunc(evaluation.Advise(rules), func(i evaluation.Issue) bool {
+		c := p.Contexts.Get(i.Trait)
+		return i.Trait != "" && c != nil && slices.Contains(i.Types, string(c.Type))
+	})
+}
+
 // textual are the operators that look into a text.
 var textual = []evaluation.Operator{evaluation.Contains, evaluation.NotContains, evaluation.Regex}
 

@@ -68,7 +68,7 @@ func TestCheckRules(t *testing.T) {
 			field: "rules[0].conditions[0]", want: "rules[1].rules[1].conditions[0]: ", more: 1,
 		},
 	} {
-		err := limits.CheckRules(test.rules)
+		err := limits.CheckRules(test.rules, nil)
 		if test.field == "" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)

@@ -173,7 +173,8 @@ func SameRules(a, b []evaluation.Rule) bool {
 
 // CheckRules refuses rules that cannot work, or on which SDKs in local
 // evaluation would not agree with the server, naming each condition.
-func (l Limits) CheckRules(rules []evaluation.Rule) error {
+// What stays as it is in the recorded rules is not refused for the latter reason.
+func (l Limits) CheckRules(rules, recorded []evaluation.Rule) error {
 	if len(rules) == 0 {
 		return RefuseField(Invalid, "rules", "a segment needs at least one rule; without one it matches nobody")
 	}
@@ -190,7 +191,7 @@ func (l Limits) CheckRules(rules []evaluation.Rule) error {
 	if empty > 0 {
 		return RefuseField(Invalid, "rules", "%d of the rules have neither conditions nor rules, so that everybody would match them; leave them out", empty)
 	}
-	issues := evaluation.ValidateRules(rules, evaluation.Limits{Conditions: l.Conditions, Depth: l.RuleDepth, ValueBytes: l.ConditionBytes})
+	issues := evaluation.ValidateChange(rules, recorded, evaluation.Limits{Conditions: l.Conditions, Depth: l.RuleDepth, ValueBytes: l.ConditionBytes})
 	if len(issues) == 0 {
 		return nil
 	}

@@ -5,7 +5,6 @@ import (
 
 	"flagledger/commands"
 	"flagledger/domain"
-	"flagledger/domain/evaluation"
 )
 
 func segmentObject(key string) domain.Object {
@@ -89,7 +88,7 @@ func (r *request) answerSegment(status int, w why, key string, c commands.Comman
 	if segment != nil {
 		r.seesSegments(segment) // all of it, whatever was changed
 	}
-	return r.answer(status, result, o, adviseOn(segment))
+	return r.answer(status, result, o, adviseOn(result.After, segment))
 }
 
 // advisedSegment is a segment with what its author should know: on which traits
@@ -99,12 +98,12 @@ type advisedSegment struct {
 	Warnings []domain.FieldError `json:"warnings,omitempty"`
 }
 
-func adviseOn(s *domain.Segment) advisedSegment {
+func adviseOn(p *domain.Project, s *domain.Segment) advisedSegment {
 	advised := advisedSegment{Segment: s}
 	if s == nil {
 		return advised
 	}
-	for _, issue := range evaluation.Advise(s.Rules) {
+	for _, issue := range p.AdviseRules(s.Rules) {
 		advised.Warnings = append(advised.Warnings, domain.FieldError{Field: issue.Path, Detail: issue.Detail, Fix: issue.Fix})
 	}
 	return advised

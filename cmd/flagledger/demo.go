@@ -119,7 +119,7 @@ func demoChanges() []demoChange {
 			},
 			commands.CreateFeature{Key: "banner_text", Description: "line on top of the shop", Kind: domain.Ops, DefaultEnabled: true, InitialValue: evaluation.String("Welcome to The MART")}),
 		one(ana, "MART-8", "who we talk about",
-			commands.CreateSegment{Key: "beta_users", Name: "Beta users", Description: "people of our own", Rules: rule("email", evaluation.Regex, `^.+@themart\.example$`)},
+			commands.CreateSegment{Key: "beta_users", Name: "Beta users", Description: "people of our own", Rules: rule("email", evaluation.Regex, `^[^@]+@themart\.example$`)},
 			commands.CreateSegment{Key: demoSegment, Name: "Western users", Rules: rule("country", evaluation.In, "US,CA")},
 			commands.CreateSegment{Key: "mobile_4_2_plus", Name: "Mobile 4.2 and later", Rules: rule("app_version", evaluation.GreaterThanInclusive, "4.2.0:semver")},
 			commands.CreateSegment{Key: "low_engagement", Name: "Low engagement", Rules: rule("sessions_per_month", evaluation.LessThan, "3")}),

@@ -5,12 +5,10 @@ import (
 	"strings"
 )
 
-// Advise says on which traits engines would evaluate the rules differently, where ValidateRules cannot tell whether there
-// are such traits: all issues have Diverges set, and the rules can be saved. Declaring the traits' types answers most.
-//
-// Not mentioned, since it would be said of every rule with a number or a boolean: a number should be sent as a number
-// and a boolean as a boolean. The server compares the text "10" as a number, Node as a text, and Go takes 1 and "t" for
-// true.
+// Advise says on which values of traits engines would evaluate the rules differently, where ValidateRules cannot tell
+// whether there are such values and no form of the rule would do better: all issues have Diverges set, and the rules can
+// be saved. Most come from values of another type than the rule is about, so that declaring the trait settles them; an
+// issue's Trait and Types say how.
 func Advise(rules []Rule) []Issue {
 	v := validator{check: adviseCondition}
 	v.rules("", rules, 1)
@@ -18,45 +16,65 @@ func Advise(rules []Rule) []Issue {
 }
 
 func adviseCondition(v *validator, c Condition) {
-	number, isNumber := castFloat(c.Value)
-	_, isVersion := strings.CutSuffix(c.Value, semverSuffix)
 	switch c.Operator {
-	case NotEqual:
-		switch {
-		case isVersion:
-			v.diverges("NOT_EQUAL %s: where the trait is not a version the server says no, Node yes; build metadata counts in Node only", shown(c.Value))(
-				"in an ALL rule use IS_SET, and with it a NONE rule of EQUAL")
-		case !isNumber, number != math.Trunc(number):
-			v.diverges("NOT_EQUAL %s: where the trait is a whole number the server says no, SDKs yes", shown(c.Value))(
-				"if it may be a number: in an ALL rule use IS_SET, and with it a NONE rule of EQUAL")
-		}
-	case GreaterThan, GreaterThanInclusive:
-		v.adviseFraction(c, number, GreaterThanInclusive, math.Ceil(number))
-	case LessThan, LessThanInclusive:
-		v.adviseFraction(c, number, LessThanInclusive, math.Floor(number))
-	case NotContains:
-		if !partOfNumber(c.Value) {
-			v.diverges("NOT_CONTAINS %s: where the trait is a text that reads like a number the server says no, SDKs yes", shown(c.Value))(
-				"if it may be one: in an ALL rule use IS_SET, and with it a NONE rule of CONTAINS")
-		}
+	case Equal, NotEqual, GreaterThan, GreaterThanInclusive, LessThan, LessThanInclusive:
+		v.adviseComparison(c)
 	case Modulo:
-		if m, ok := parseModulo(c.Value); ok && m.remainder != 0 {
-			v.diverges("MODULO %s: of negative numbers only the server takes the remainder with the sign of the divisor", shown(c.Value))(
-				"if there may be any: add GREATER_THAN -1 beside it in an ALL rule")
+		v.adviseType("a number that is sent as a text is one on the server, and in SDKs also a text that begins with one",
+			"send a number", "integer", "number")
+	case Regex:
+		if endsAtDollar(c.Value) {
+			v.diverges("REGEX %s: where the text ends in a line feed, $ stands before it for the server, and only after it in SDKs", shown(c.Value))(
+				"if it may: in an ALL rule add a NONE rule of CONTAINS and a line feed")
 		}
 	case PercentageSplit:
-		if c.Property != "" && parseProperty(c.Property).source != fromIdentityKey {
-			v.diverges("PERCENTAGE_SPLIT on %s: Go splits by the identity key where there is no value; booleans, fractions, 0, "+
-				"the empty text and texts that read like a number with leading zeros do not hash alike everywhere", c.Property)(
-				"add IS_SET beside it in an ALL rule, and split on texts or positive whole numbers")
+		if parseProperty(c.Property).source == fromNamedTrait {
+			v.diverges("PERCENTAGE_SPLIT on %s: booleans, fractions, 0, the empty text and texts that read like a number with leading zeros "+
+				"do not hash alike everywhere", c.Property)("split on texts or positive whole numbers")
 		}
 	}
 }
 
-// adviseFraction deals with an order and a fraction: Python cannot cast "4.5" to compare it with 5.
-func (v *validator) adviseFraction(c Condition, number float64, whole Operator, bound float64) {
-	if bound != number && !math.IsNaN(number) {
-		v.diverges("%s %s: where the trait is a whole number the server says no, SDKs compare", c.Operator, shown(c.Value))(
-			"if it may be one: add %s %s beside it in an ANY rule", whole, plainNumber(bound))
+func (v *validator) adviseComparison(c Condition) {
+	number, isNumber := castFloat(c.Value)
+	isNumber = isNumber && !math.IsNaN(number) && !math.IsInf(number, 0) // which are words, for people at least
+	switch {
+	case alwaysText(c.Property):
+	case strings.HasSuffix(c.Value, semverSuffix):
+		v.adviseType("versions are read strictly on the server; Node also takes v1.2.3", "send versions of three numbers, without v", "semver")
+	case isNumber:
+		v.adviseType("the server reads a text such as 10 or 1.0 as a number; Node compares it as a text, and Go takes 1 and 0 for booleans too",
+			"send numbers as numbers", "integer", "number")
+	case c.Value == "true" || c.Value == "false" || c.Value == "True" || c.Value == "False":
+		v.adviseType("where the trait is 1, 0 or a text such as t, Go takes it for a boolean, and the server does not",
+			"send booleans as booleans", "boolean", "string")
+	case beginsWithNumber(c.Value):
+		v.adviseType("where the trait is a number, Node compares it with the number that this begins with, and the server does not",
+			"send texts", "string", "datetime")
 	}
+}
+
+// beginsWithNumber reports whether JavaScript's parseFloat finds a number.
+func beginsWithNumber(s string) bool {
+	s = strings.TrimLeft(strings.TrimSpace(s), "+-")
+	s = strings.TrimPrefix(s, ".")
+	return s != "" && '0' <= s[0] && s[0] <= '9'
+}
+
+// adviseType is advice that a declaration of the trait with one of the types settles.
+func (v *validator) adviseType(detail, send string, types ...string) {
+	c := v.condition
+	v.diverges("%s %s: %s", c.Operator, shown(c.Value), detail)("%s, and declare the trait", send)
+	issue := &v.issues[len(v.issues)-1]
+	issue.Trait, issue.Types = placeOf(c.Property).trait, types
+}
+
+// endsAtDollar reports whether an expression has a $ that is not a character.
+func endsAtDollar(pattern string) bool {
+	for t := range regexTokens(pattern) {
+		if t.text == "$" && !t.inClass {
+			return true
+		}
+	}
+	return false
 }

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/Masterminds/semver/v3"
 )
@@ -24,13 +26,19 @@ type Issue struct {
 	Detail      string `json:"detail"`                 // what is wrong, with the offending text
 	Fix         string `json:"fix"`                    // what to write instead
 	Diverges    bool   `json:"diverges,omitempty"`     // it works, but SDKs in local evaluation do not agree with the server
+
+	// Trait and Types say what settles advice: a declaration of that trait with one of these types. "" when none does.
+	Trait string   `json:"-"`
+	Types []string `json:"-"`
+
+	condition Condition
 }
 
 // ValidateRules says all that stands against saving the rules; nil means that they can be saved. It refuses what cannot
 // work, what the limits forbid, and what engines evaluate differently although another form would do.
 //
-// Where the difference only shows on traits of a kind that the rule does not tell (a number where the rule compares
-// with a word, a negative number in a modulo), the rule can be saved; see Advise.
+// Where the difference shows on some values of a trait and no other form does better (a number sent as a text), the rule
+// can be saved; see Advise.
 func ValidateRules(rules []Rule, limits Limits) []Issue {
 	v := validator{limits: limits, check: checkCondition}
 	v.rules("", rules, 1)
@@ -42,6 +50,24 @@ func ValidateRules(rules []Rule, limits Limits) []Issue {
 	return v.issues
 }
 
+// ValidateChange is ValidateRules for rules that are to follow recorded ones. A condition on which engines do not agree
+// stays as it is where it was recorded, by a version that did not know: an edit elsewhere is not held up by it.
+func ValidateChange(rules, recorded []Rule, limits Limits) []Issue {
+	type known struct {
+		condition Condition
+		detail    string
+	}
+	identify := func(i Issue) known {
+		i.condition.ID = ""
+		return known{i.condition, i.Detail}
+	}
+	before := map[known]bool{}
+	for _, i := range ValidateRules(recorded, Limits{}) {
+		before[identify(i)] = i.Diverges
+	}
+	return slices.DeleteFunc(ValidateRules(rules, limits), func(i Issue) bool { return i.Diverges && before[identify(i)] })
+}
+
 // validator walks rules and collects issues about the place where it is.
 type validator struct {
 	limits     Limits
@@ -51,10 +77,26 @@ type validator struct {
 
 	path      string
 	condition Condition
+	rule      Rule        // that the condition is in
+	guards    []Condition // without which the segment, or a rule around the condition, does not hold whatever it says
 }
 
 func (v *validator) rules(parent string, rules []Rule, depth int) {
+	outer := v.guards
+	defer func() { v.guards = outer }()
+	if depth == 1 { // all rules of a segment must hold
+		for _, r := range rules {
+			if r.Type == All {
+				v.guards = append(v.guards, r.Conditions...)
+			}
+		}
+	}
+	around := v.guards[:len(v.guards):len(v.guards)]
 	for i, r := range rules {
+		v.guards = around
+		if r.Type == All && depth > 1 {
+			v.guards = append(v.guards, r.Conditions...)
+		}
 		path := fmt.Sprintf("%srules[%d]", parent, i)
 		v.path, v.condition = path, Condition{}
 		if r.Type != All && r.Type != Any && r.Type != None {
@@ -67,10 +109,33 @@ func (v *validator) rules(parent string, rules []Rule, depth int) {
 		}
 		for j, c := range r.Conditions {
 			v.conditions++
-			v.path, v.condition = fmt.Sprintf("%s.conditions[%d]", path, j), c
+			v.path, v.condition, v.rule = fmt.Sprintf("%s.conditions[%d]", path, j), c, r
 			v.check(v, c)
 		}
 		v.rules(path+".", r.Rules, depth+1)
+	}
+}
+
+// guarded reports whether a guard on the condition's trait is one of those asked for.
+func (v *validator) guarded(is func(Condition) bool) bool {
+	return slices.ContainsFunc(v.guards, v.onSameTrait(is))
+}
+
+// onSameTrait limits what is asked of conditions to those that look at what the validator's does.
+func (v *validator) onSameTrait(is func(Condition) bool) func(Condition) bool {
+	place := placeOf(v.condition.Property)
+	return func(c Condition) bool { return placeOf(c.Property) == place && is(c) }
+}
+
+// placeOf is where a property's value is: name and path of a trait are the same place.
+func placeOf(name string) property {
+	p := parseProperty(name)
+	switch p.source {
+	case fromTrait:
+		return property{source: fromNamedTrait, trait: name}
+	default:
+		p.name = ""
+		return p
 	}
 }
 
@@ -85,7 +150,7 @@ func (v *validator) diverges(format string, args ...any) (fix func(format string
 }
 
 func (v *validator) note(diverges bool, format string, args ...any) func(string, ...any) {
-	issue := Issue{Path: v.path, ConditionID: v.condition.ID, Detail: fmt.Sprintf(format, args...), Diverges: diverges}
+	issue := Issue{Path: v.path, ConditionID: v.condition.ID, Detail: fmt.Sprintf(format, args...), Diverges: diverges, condition: v.condition}
 	return func(format string, args ...any) {
 		issue.Fix = fmt.Sprintf(format, args...)
 		v.issues = append(v.issues, issue)
@@ -107,6 +172,7 @@ func checkCondition(v *validator, c Condition) {
 			"shorten it, or divide it among several conditions in an ANY rule")
 		return
 	}
+	before := len(v.issues)
 	v.checkProperty(c)
 	switch c.Operator {
 	case Equal, NotEqual, GreaterThan, GreaterThanInclusive, LessThan, LessThanInclusive:
@@ -120,6 +186,9 @@ func checkCondition(v *validator, c Condition) {
 	case PercentageSplit:
 		if percent, ok := castFloat(c.Value); !ok || !(percent >= 0 && percent <= 100) || !isPlainNumber(c.Value) {
 			v.refuse("%s is not a percentage", shown(c.Value))("write a number from 0 to 100, such as 25 or 0.5")
+		} else if len(v.issues) == before && parseProperty(c.Property).source == fromNamedTrait && !v.guarded(findsTrait) {
+			v.diverges("PERCENTAGE_SPLIT on %s: where there is no such trait the server finds nobody, Go splits by the identity's key", c.Property)(
+				"in an ALL rule put %s IS_SET beside it", c.Property)
 		}
 	case In:
 		v.checkIn(c)
@@ -200,12 +269,26 @@ func (v *validator) checkComparison(c Condition) {
 			v.refuse("version %s: %v", shown(version), err)("write three numbers, such as 1.2.0%s, without v", semverSuffix)
 		case max(parsed.Major(), parsed.Minor(), parsed.Patch()) > maxSafeInteger:
 			v.diverges("version %s: numbers above %d have no exact value in JavaScript", shown(version), uint64(maxSafeInteger))("write smaller numbers")
+		case c.Operator == NotEqual:
+			v.diverges("NOT_EQUAL %s: where the trait is not a version the server says no and Node yes; build metadata counts in Node only", shown(c.Value))(
+				"%s", v.fixNegation(c, Equal))
 		}
 		return
 	}
 	f, isFloat := castFloat(c.Value)
 	_, isInt := castInt(c.Value)
+	inOrder := c.Operator != Equal && c.Operator != NotEqual
 	switch {
+	case inOrder && strings.ContainsFunc(c.Value, func(r rune) bool { return r >= 0xe000 }):
+		v.diverges("%s %s: the order of texts with characters from U+E000 up is another in JavaScript", c.Operator, shown(c.Value))(
+			"compare with a text of other characters, or list what is meant with IN")
+	case inOrder && isFloat && (math.IsNaN(f) || math.IsInf(f, 0) || strings.ContainsFunc(c.Value, oddInNumber)):
+		v.diverges("%s %s: Python reads it as a number, other languages as another one or as none", c.Operator, shown(c.Value))("write a number in digits, such as 1000 or 0.5")
+	case inOrder && isFloat && alwaysText(c.Property):
+		v.diverges("%s %s: %s is a text, which SDKs compare as one; the server compares texts that read like numbers as numbers", c.Operator, shown(c.Value), c.Property)(
+			"list what is meant with IN, use REGEX, or compare a trait that is sent as a number")
+	case c.Operator == NotEqual && !isInt && !(isFloat && f == math.Trunc(f)):
+		v.diverges("NOT_EQUAL %s: where the trait is a number the server says no, since it cannot be compared, and SDKs yes", shown(c.Value))("%s", v.fixNegation(c, Equal))
 	case !isFloat || strings.Trim(c.Value, "+-.0123456789eE \t\r\n") != "": // a word, for people at least
 	case strings.TrimSpace(c.Value) != c.Value:
 		v.diverges("%s has blanks around the number, and not all engines ignore them", shown(c.Value))("write %s", plainNumber(f))
@@ -213,7 +296,67 @@ func (v *validator) checkComparison(c Condition) {
 		v.diverges("%s: a trait that is the whole number %s cannot be compared with it on the server, but is in SDKs", shown(c.Value), plainNumber(f))(
 			"write %s; for a text, such as a version, use REGEX ^%s$ or a version of three parts with %s",
 			plainNumber(f), regexp.QuoteMeta(c.Value), semverSuffix)
+	default:
+		v.checkFraction(c)
 	}
+}
+
+// BesideFraction is the condition that says of whole numbers what an order with a fraction says of fractions; ok is
+// false where none is needed. Python cannot cast "4.5" to compare it with 5, so that GREATER_THAN 4.5 needs
+// GREATER_THAN_INCLUSIVE 5 beside it.
+func BesideFraction(c Condition) (whole Condition, ok bool) {
+	f, ok := castFloat(c.Value)
+	if !ok || f == math.Trunc(f) || math.IsNaN(f) {
+		return Condition{}, false
+	}
+	switch c.Operator {
+	case GreaterThan, GreaterThanInclusive:
+		return Condition{Property: c.Property, Operator: GreaterThanInclusive, Value: plainNumber(math.Ceil(f))}, true
+	case LessThan, LessThanInclusive:
+		return Condition{Property: c.Property, Operator: LessThanInclusive, Value: plainNumber(math.Floor(f))}, true
+	default:
+		return Condition{}, false
+	}
+}
+
+func (v *validator) checkFraction(c Condition) {
+	want, ok := BesideFraction(c)
+	if !ok {
+		return
+	}
+	sibling := v.onSameTrait(func(o Condition) bool { return o.Operator == want.Operator && o.Value == want.Value })
+	if v.rule.Type != All && slices.ContainsFunc(v.rule.Conditions, sibling) {
+		return
+	}
+	v.diverges("%s %s: where the trait is a whole number the server says no, since it cannot be compared with a fraction, and SDKs compare", c.Operator, shown(c.Value))(
+		"put %s %s beside it in one ANY rule (or one NONE rule)", want.Operator, want.Value)
+}
+
+// fixNegation is what to write instead of a negated operator.
+func (v *validator) fixNegation(c Condition, positive Operator) string {
+	return fmt.Sprintf("write an ALL rule of %s IS_SET that has a NONE rule of %s %s %s in it", c.Property, c.Property, positive, shown(c.Value))
+}
+
+// oddInNumber is what only Python reads in numbers.
+func oddInNumber(r rune) bool { return r == '_' || r >= utf8.RuneSelf }
+
+// alwaysText reports whether what a property looks at is a text, whatever apps send.
+func alwaysText(name string) bool {
+	switch parseProperty(name).source {
+	case fromIdentifier, fromIdentityKey, fromEnvironmentKey, fromEnvironmentName:
+		return true
+	default:
+		return false
+	}
+}
+
+// findsTrait reports whether a condition is false, to all engines, where there is no trait.
+func findsTrait(c Condition) bool { return c.Operator != IsNotSet && c.Operator != PercentageSplit }
+
+// isNotNegative reports whether a condition is false, to all engines, of numbers below 0.
+func isNotNegative(c Condition) bool {
+	n, ok := castInt(c.Value)
+	return ok && (c.Operator == GreaterThan || c.Operator == GreaterThanInclusive) && compareInts(n, Int(0)) >= 0
 }
 
 // maxSafeInteger is the largest integer up to which JavaScript has all.
@@ -229,15 +372,18 @@ func plainNumber(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) 
 
 func (v *validator) checkContains(c Condition) {
 	switch {
+	case c.Operator == NotContains && c.Value != "" && !partOfNumber(c.Value):
+		v.diverges("NOT_CONTAINS %s: where the trait is a number, or a text that reads like one, the server says no and SDKs yes", shown(c.Value))(
+			"%s", v.fixNegation(c, Contains))
 	case c.Value == "":
 		v.refuse("%s with an empty value says nothing", c.Operator)("use IS_SET or IS_NOT_SET, or write what to look for")
 	case !partOfNumber(c.Value):
 	case c.Operator == Contains:
 		v.diverges("CONTAINS %s: a text that reads like a number is one on the server, and has no parts; in SDKs it has", shown(c.Value))(
-			"use REGEX ^.*%s", regexp.QuoteMeta(c.Value))
+			"use REGEX ^[^\\n]*%s", regexp.QuoteMeta(c.Value))
 	default:
 		v.diverges("NOT_CONTAINS %s: a text that reads like a number is one on the server, which is false; in SDKs it is looked into", shown(c.Value))(
-			"in an ALL rule use IS_SET, and with it a NONE rule of REGEX ^.*%s", regexp.QuoteMeta(c.Value))
+			"write an ALL rule of %s IS_SET that has a NONE rule of %s REGEX ^[^\\n]*%s in it", c.Property, c.Property, regexp.QuoteMeta(c.Value))
 	}
 }
 
@@ -261,6 +407,9 @@ func (v *validator) checkModulo(c Condition) {
 	case m.remainder < 0 || m.remainder >= m.divisor:
 		v.refuse("%s can never hold: a remainder is at least 0 and less than the divisor", shown(c.Value))(
 			"write a remainder from 0 to below %s", divisor)
+	case m.remainder != 0 && !v.guarded(isNotNegative):
+		v.diverges("MODULO %s: of negative numbers only the server takes the remainder with the sign of the divisor", shown(c.Value))(
+			"in an ALL rule put %s GREATER_THAN_INCLUSIVE 0 beside it", c.Property)
 	}
 }
 

@@ -30,7 +30,22 @@ func TestValidateConditions(t *testing.T) {
 		fix       string // in the fix
 	}{
 		{on("country", evaluation.Equal, "US"), saved, "", ""},
-		{on("country", evaluation.NotEqual, "US"), saved, "", ""},
+		{on("country", evaluation.NotEqual, "US"), diverges, "the trait is a number", `ALL rule of country IS_SET that has a NONE rule of country EQUAL "US"`},
+		{on("paid", evaluation.NotEqual, "true"), diverges, "the trait is a number", "NONE rule of paid EQUAL"},
+		{on("v", evaluation.NotEqual, "1.2.3:semver"), diverges, "not a version", "NONE rule of v EQUAL"},
+		{on("n", evaluation.NotEqual, "1.5"), diverges, "the trait is a number", "NONE"},
+		{on("n", evaluation.NotEqual, "-5"), saved, "", ""},
+		{on("name", evaluation.GreaterThan, "m"), saved, "", ""},
+		{on("name", evaluation.GreaterThan, "\ue000"), diverges, "U+E000", "IN"},
+		{on("name", evaluation.LessThan, "a😀"), diverges, "U+E000", "IN"},
+		{on("name", evaluation.Equal, "😀"), saved, "", ""},
+		{on("n", evaluation.LessThan, "inf"), diverges, "Python", "digits"},
+		{on("n", evaluation.GreaterThan, "NaN"), diverges, "Python", "digits"},
+		{on("n", evaluation.GreaterThanInclusive, "1_000"), diverges, "Python", "digits"},
+		{on("n", evaluation.GreaterThanInclusive, "٣"), diverges, "Python", "digits"},
+		{on("$.identity.identifier", evaluation.GreaterThan, "9"), diverges, "is a text", "IN"},
+		{on("$.identity.identifier", evaluation.GreaterThan, "m"), saved, "", ""},
+		{on("$.identity.identifier", evaluation.Equal, "9"), saved, "", ""},
 		{on("country", evaluation.Equal, ""), saved, "", ""},
 		{on("age", evaluation.GreaterThan, "18"), saved, "", ""},
 		{on("age", evaluation.GreaterThanInclusive, "-18"), saved, "", ""},
@@ -38,7 +53,8 @@ func TestValidateConditions(t *testing.T) {
 		{on("code", evaluation.Equal, "007"), saved, "", ""},
 		{on("month", evaluation.Equal, "2024_01"), saved, "", ""},
 		{on("day", evaluation.LessThan, "2024-01-31"), saved, "", ""},
-		{on("rating", evaluation.LessThan, "4.5"), saved, "", ""},
+		{on("rating", evaluation.LessThan, "4.5"), diverges, "whole number", "LESS_THAN_INCLUSIVE 4 beside"},
+		{on("rating", evaluation.GreaterThanInclusive, "-4.5"), diverges, "whole number", "GREATER_THAN_INCLUSIVE -4 beside"},
 		{on("word", evaluation.Equal, "nan"), saved, "", ""},
 		{on("word", evaluation.Equal, "Infinity"), saved, "", ""},
 		{on("paid", evaluation.Equal, "true"), saved, "", ""},
@@ -60,21 +76,30 @@ func TestValidateConditions(t *testing.T) {
 		{on("v", evaluation.Equal, "1.2.9007199254740992:semver"), diverges, "JavaScript", ""},
 
 		{on("mail", evaluation.Contains, "@example.com"), saved, "", ""},
-		{on("mail", evaluation.NotContains, "@example.com"), saved, "", ""},
+		{on("mail", evaluation.NotContains, "@example.com"), diverges, "the trait is a number", `mail IS_SET that has a NONE rule of mail CONTAINS "@example.com"`},
 		{on("path", evaluation.Contains, "-"), saved, "", ""},
 		{on("path", evaluation.Contains, "1.2.3"), saved, "", ""},
-		{on("id", evaluation.Contains, "2"), diverges, "reads like a number", "REGEX ^.*2"},
-		{on("id", evaluation.Contains, "-2.5"), diverges, "reads like a number", `REGEX ^.*-2\.5`},
-		{on("id", evaluation.NotContains, "9"), diverges, "reads like a number", "NONE rule of REGEX ^.*9"},
+		{on("id", evaluation.Contains, "2"), diverges, "reads like a number", `REGEX ^[^\n]*2`},
+		{on("id", evaluation.Contains, "-2.5"), diverges, "reads like a number", `REGEX ^[^\n]*-2\.5`},
+		{on("id", evaluation.NotContains, "9"), diverges, "reads like a number", `NONE rule of id REGEX ^[^\n]*9`},
 		{on("id", evaluation.Contains, ""), refused, "empty", ""},
 		{on("id", evaluation.NotContains, ""), refused, "empty", ""},
 
-		{on("mail", evaluation.Regex, "^.+@example[.]com$"), saved, "", ""},
-		{on("mail", evaluation.Regex, `^(\w+|[A-Z\d_-]{2,3})\b`), saved, "", ""},
+		{on("mail", evaluation.Regex, "^[^@]+@example[.]com$"), saved, "", ""},
+		{on("mail", evaluation.Regex, `^([A-Za-z0-9_]+|[A-Z_-]{2,3})$`), saved, "", ""},
+		{on("mail", evaluation.Regex, "^.+@example[.]com$"), diverges, "the dot", `write ^[^\n]+@example[.]com$`},
+		{on("mail", evaluation.Regex, ".*x"), diverges, "the dot", `write ^(?:[^\n]*x)`},
+		{on("mail", evaluation.Regex, `^\d+\.$`), diverges, `on \d`, `write ^[0-9]+\.$`},
+		{on("mail", evaluation.Regex, `^[^\d.]\D`), diverges, `on \d`, `write ^[^0-9.][^0-9]`},
+		{on("mail", evaluation.Regex, `^[\w-]+\W`), diverges, `on \w`, `write ^[A-Za-z0-9_\-]+[^A-Za-z0-9_]`},
+		{on("mail", evaluation.Regex, `^\s[\s]\S`), diverges, `on \s`, `write ^[ \t-\r][ \t-\r][^ \t-\r]`},
+		{on("mail", evaluation.Regex, `^[\W]`), diverges, `on \W`, "[A-Za-z0-9_] for words"},
+		{on("mail", evaluation.Regex, `^a\b`), diverges, `on \b`, "(?:[^A-Za-z0-9_]|$)"},
+		{on("mail", evaluation.Regex, `^a\z`), diverges, `\z`, "write ^a$"},
 		{on("mail", evaluation.Regex, "^a|^b"), saved, "", ""},
 		{on("mail", evaluation.Regex, "(?:^a|(^b))+c"), saved, "", ""},
 		{on("mail", evaluation.Regex, `^a{2,}b{3}c*?d+?e??f{g}h{`), saved, "", ""},
-		{on("mail", evaluation.Regex, `^[^]a]?`), diverges, "begins with ]", `\]`},
+		{on("mail", evaluation.Regex, `^[^]a]?`), diverges, "begins with ]", `write ^[^\]a]?`},
 		{on("mail", evaluation.Regex, `^\x41\t\.\-\/`), saved, "", ""},
 		{on("mail", evaluation.Regex, `^(😀|日本)[日本]*`), saved, "", ""},
 		{on("mail", evaluation.Regex, `^[a[]`), saved, "", ""},
@@ -82,14 +107,14 @@ func TestValidateConditions(t *testing.T) {
 		{on("mail", evaluation.Regex, "^a|b"), diverges, "at the beginning", ""},
 		{on("mail", evaluation.Regex, "(^a)?b"), diverges, "at the beginning", ""},
 		{on("mail", evaluation.Regex, "(^a){0,2}b"), diverges, "at the beginning", ""},
-		{on("mail", evaluation.Regex, ".*^"), diverges, "at the beginning", ""},
+		{on("mail", evaluation.Regex, "a*^"), diverges, "at the beginning", ""},
 		{on("mail", evaluation.Regex, ""), diverges, "at the beginning", ""},
 		{on("mail", evaluation.Regex, "^["), refused, "missing closing ]", ""},
 		{on("mail", evaluation.Regex, "^(?=a)"), refused, "(?=", ""},
 		{on("mail", evaluation.Regex, `^(a)\1`), refused, `\1`, ""},
 		{on("mail", evaluation.Regex, `^a{1001}`), refused, "repeat", ""},
 		{on("mail", evaluation.Regex, `^a\Z`), refused, `\Z`, ""},
-		{on("mail", evaluation.Regex, `\Aa`), diverges, `\A`, ""},
+		{on("mail", evaluation.Regex, `\Aa`), diverges, `\A`, "write ^a"},
 		{on("mail", evaluation.Regex, `^\pL`), diverges, `\p`, ""},
 		{on("mail", evaluation.Regex, `^\x{41}`), diverges, `\x{`, ""},
 		{on("mail", evaluation.Regex, `^[\x{41}]`), diverges, `\x{`, ""},
@@ -98,16 +123,16 @@ func TestValidateConditions(t *testing.T) {
 		{on("mail", evaluation.Regex, "(?i)^a"), diverges, "(?i", "[Aa]"},
 		{on("mail", evaluation.Regex, "^(?P<x>a)"), diverges, "(?P<", ""},
 		{on("mail", evaluation.Regex, "^[[:alpha:]]"), diverges, "[:", ""},
-		{on("mail", evaluation.Regex, `^[\w-z]`), diverges, `\w`, `\-`},
+		{on("mail", evaluation.Regex, `^[\w-z]`), diverges, `\w`, `write ^[A-Za-z0-9_\-z]`},
 		{on("mail", evaluation.Regex, "^a{,3}"), diverges, "{,3}", "{0,3}"},
 		{on("mail", evaluation.Regex, "^*a"), diverges, "repetition of ^", ""},
-		{on("mail", evaluation.Regex, `^a\b+`), diverges, `repetition of \b`, ""},
 		{on("mail", evaluation.Regex, "^😀+"), diverges, "two characters", "(?:😀)+"},
 		{on("mail", evaluation.Regex, "^[😀]"), diverges, "two characters", ""},
 
 		{on("id", evaluation.Modulo, "4|0"), saved, "", ""},
-		{on("id", evaluation.Modulo, "4|3"), saved, "", ""},
-		{on("id", evaluation.Modulo, "1.5|0.5"), saved, "", ""},
+		{on("id", evaluation.Modulo, "1.5|0"), saved, "", ""},
+		{on("id", evaluation.Modulo, "4|3"), diverges, "negative numbers", "id GREATER_THAN_INCLUSIVE 0"},
+		{on("id", evaluation.Modulo, "1.5|0.5"), diverges, "negative numbers", "id GREATER_THAN_INCLUSIVE 0"},
 		{on("id", evaluation.Modulo, "0|0"), refused, "divides by zero", "4|0"},
 		{on("id", evaluation.Modulo, "0.0|0"), refused, "divides by zero", ""},
 		{on("id", evaluation.Modulo, "4"), refused, "divisor|remainder", ""},
@@ -124,8 +149,8 @@ func TestValidateConditions(t *testing.T) {
 		{on("", evaluation.PercentageSplit, "0.5"), saved, "", ""},
 		{on("$.identity.key", evaluation.PercentageSplit, "100"), saved, "", ""},
 		{on("$.identity.identifier", evaluation.PercentageSplit, "100"), saved, "", ""},
-		{on("$.identity.traits.x", evaluation.PercentageSplit, "100"), saved, "", ""},
-		{on("$.identity.traits['user-id']", evaluation.PercentageSplit, "100"), saved, "", ""},
+		{on("$.identity.traits.x", evaluation.PercentageSplit, "100"), diverges, "no such trait", "$.identity.traits.x IS_SET"},
+		{on("$.identity.traits['user-id']", evaluation.PercentageSplit, "100"), diverges, "no such trait", "$.identity.traits['user-id'] IS_SET"},
 		{on("x", evaluation.PercentageSplit, "100"), diverges, "Node", "write $.identity.traits.x"},
 		{on("user-id", evaluation.PercentageSplit, "100"), diverges, "Node", "write $.identity.traits['user-id']"},
 		{on("a,b", evaluation.PercentageSplit, "100"), diverges, "Node", "letters, digits and underscores"},
@@ -201,17 +226,80 @@ func TestValidateConditions(t *testing.T) {
 	}
 }
 
-// Every fix that is a condition can itself be saved.
+// Every fix can itself be saved.
 func TestFixesAreAccepted(t *testing.T) {
-	for _, c := range []evaluation.Condition{
-		on("n", evaluation.Equal, "1"), on("n", evaluation.Regex, `^1\.0$`), on("id", evaluation.Regex, "^.*2"),
-		on("id", evaluation.Regex, `^.*-2\.5`), on("id", evaluation.Regex, `^1\.5$`), on("id", evaluation.In, `["1","2"]`),
-		on("id", evaluation.Equal, "0"), on("id", evaluation.Equal, "true"), on("id", evaluation.GreaterThan, "-1"),
-		on("$.identity.traits['user-id']", evaluation.PercentageSplit, "50"), on("mail", evaluation.Regex, "^(?:a|b)"),
-		on("mail", evaluation.Regex, "^.*(?:a|b)"), on("mail", evaluation.Regex, `^[\]a]`), on("mail", evaluation.Regex, "^(?:😀)+"),
+	rule := func(joined evaluation.RuleType, conditions ...evaluation.Condition) evaluation.Rule {
+		return evaluation.Rule{Type: joined, Conditions: conditions}
+	}
+	all := func(conditions ...evaluation.Condition) evaluation.Rule { return rule(evaluation.All, conditions...) }
+	in := func(outer evaluation.Rule, inner ...evaluation.Rule) evaluation.Rule {
+		outer.Rules = inner
+		return outer
+	}
+	const path = "$.identity.traits.x"
+	tenth := on(path, evaluation.PercentageSplit, "10")
+	for _, rules := range [][]evaluation.Rule{
+		{all(on("n", evaluation.Equal, "1"), on("n", evaluation.Regex, `^1\.0$`), on("id", evaluation.Regex, `^[^\n]*2`), on("id", evaluation.Regex, `^[^\n]*-2\.5`))},
+		{all(on("id", evaluation.In, `["1","2"]`), on("id", evaluation.Equal, "0"), on("id", evaluation.Equal, "true"), on("id", evaluation.Regex, `^1\.5$`))},
+		{all(on("mail", evaluation.Regex, "^(?:a|b)"), on("mail", evaluation.Regex, `^[^\n]*(?:a|b)`), on("mail", evaluation.Regex, `^[\]a]`), on("mail", evaluation.Regex, "^(?:😀)+"))},
+		{in(all(on("x", evaluation.IsSet, "")), rule(evaluation.None, on("x", evaluation.Equal, "US"), on("x", evaluation.Contains, "@"), on("x", evaluation.Regex, `^[^\n]*9`)))},
+		{all(on("x", evaluation.IsSet, ""), tenth)},
+		{all(on(path, evaluation.IsSet, ""), tenth)},
+		{all(on("x", evaluation.In, "a,b"), tenth)},
+		{all(on("x", evaluation.IsSet, "")), rule(evaluation.Any, tenth)}, // all rules of a segment must hold
+		{in(all(on("x", evaluation.IsSet, "")), in(rule(evaluation.None), rule(evaluation.Any, tenth)))},
+		{all(on("x", evaluation.GreaterThanInclusive, "0"), on("x", evaluation.Modulo, "4|3"))},
+		{all(on("x", evaluation.GreaterThan, "17"), on(path, evaluation.Modulo, "4|3"))},
+		{rule(evaluation.Any, on("x", evaluation.GreaterThan, "4.5"), on(path, evaluation.GreaterThanInclusive, "5"))},
+		{rule(evaluation.None, on("x", evaluation.LessThanInclusive, "4.5"), on("x", evaluation.LessThanInclusive, "4"))},
 	} {
-		if issues := issuesOf(c); issues != nil {
-			t.Errorf("%+v: %+v", c, issues)
+		if issues := evaluation.ValidateRules(rules, evaluation.Limits{}); issues != nil {
+			t.Errorf("%+v: %+v", rules, issues)
+		}
+	}
+	for _, rules := range [][]evaluation.Rule{ // guards that are none
+		{all(on("x", evaluation.IsNotSet, ""), tenth)},
+		{all(on("y", evaluation.IsSet, ""), tenth)},
+		{rule(evaluation.Any, on("x", evaluation.IsSet, ""), tenth)},
+		{rule(evaluation.Any, on("x", evaluation.IsSet, "")), all(tenth)},
+		{in(rule(evaluation.Any, tenth), all(on("x", evaluation.IsSet, "")))},
+		{in(rule(evaluation.Any), all(on("x", evaluation.IsSet, "")), rule(evaluation.Any, tenth))},
+		{all(on("x", evaluation.GreaterThan, "-1"), on("x", evaluation.Modulo, "4|3"))},
+		{all(on("x", evaluation.LessThan, "5"), on("x", evaluation.Modulo, "4|3"))},
+		{all(on("x", evaluation.GreaterThan, "4.5"), on("x", evaluation.GreaterThanInclusive, "5"))},
+		{rule(evaluation.Any, on("x", evaluation.GreaterThan, "4.5"), on("y", evaluation.GreaterThanInclusive, "5"))},
+		{rule(evaluation.Any, on("x", evaluation.GreaterThan, "4.5"), on("x", evaluation.GreaterThanInclusive, "6"))},
+	} {
+		if issues := evaluation.ValidateRules(rules, evaluation.Limits{}); len(issues) != 1 || !issues[0].Diverges {
+			t.Errorf("%+v: %+v", rules, issues)
+		}
+	}
+}
+
+// What was recorded stays, what is new or changed is refused, and so is what lost its guard.
+func TestValidateChange(t *testing.T) {
+	old, split := on("country", evaluation.NotEqual, "US"), on("$.identity.traits.x", evaluation.PercentageSplit, "10")
+	isSet, moved := on("x", evaluation.IsSet, ""), on("country", evaluation.NotEqual, "US")
+	moved.ID = "c9"
+	of := func(conditions ...evaluation.Condition) []evaluation.Rule {
+		return []evaluation.Rule{{Type: evaluation.All, Conditions: conditions}}
+	}
+	for _, tt := range []struct {
+		name            string
+		rules, recorded []evaluation.Rule
+		want            int
+	}{
+		{"the same", of(old), of(old), 0},
+		{"in another place", of(isSet, moved), of(old), 0},
+		{"new", of(old), nil, 1},
+		{"another value", of(on("country", evaluation.NotEqual, "CA")), of(old), 1},
+		{"another trait", of(on("home", evaluation.NotEqual, "US")), of(old), 1},
+		{"a second one", of(old, on("home", evaluation.NotContains, "x")), of(old), 1},
+		{"without its guard", of(split), of(isSet, split), 1},
+		{"what cannot work", of(on("x", evaluation.Modulo, "0|0")), of(on("x", evaluation.Modulo, "0|0")), 1},
+	} {
+		if issues := evaluation.ValidateChange(tt.rules, tt.recorded, evaluation.Limits{}); len(issues) != tt.want {
+			t.Errorf("%s: %+v", tt.name, issues)
 		}
 	}
 }
@@ -261,24 +349,26 @@ func TestAdvise(t *testing.T) {
 	for _, tt := range []struct {
 		condition evaluation.Condition
 		says, fix string // "" for nothing to say
+		types     string // that settle it
 	}{
-		{on("country", evaluation.NotEqual, "US"), "whole number", "NONE rule of EQUAL"},
-		{on("n", evaluation.NotEqual, "1.5"), "whole number", "NONE"},
-		{on("n", evaluation.NotEqual, "5"), "", ""},
-		{on("v", evaluation.NotEqual, "1.2.3:semver"), "not a version", "NONE"},
-		{on("v", evaluation.GreaterThan, "1.2.3:semver"), "", ""},
-		{on("n", evaluation.GreaterThan, "4.5"), "whole number", "GREATER_THAN_INCLUSIVE 5 "},
-		{on("n", evaluation.GreaterThanInclusive, "-4.5"), "whole number", "GREATER_THAN_INCLUSIVE -4 "},
-		{on("n", evaluation.LessThan, "4.5"), "whole number", "LESS_THAN_INCLUSIVE 4 "},
-		{on("n", evaluation.LessThan, "4"), "", ""},
-		{on("n", evaluation.LessThan, "four"), "", ""},
-		{on("n", evaluation.Equal, "4.5"), "", ""},
-		{on("mail", evaluation.NotContains, "@"), "reads like a number", "NONE rule of CONTAINS"},
-		{on("id", evaluation.Modulo, "4|3"), "negative numbers", "GREATER_THAN -1"},
-		{on("id", evaluation.Modulo, "4|0"), "", ""},
-		{on("", evaluation.PercentageSplit, "10"), "", ""},
-		{on("$.identity.key", evaluation.PercentageSplit, "10"), "", ""},
-		{on("$.identity.traits.x", evaluation.PercentageSplit, "10"), "no value", "IS_SET"},
+		{on("n", evaluation.Equal, "4.5"), "a text such as 10", "send numbers", "integer number"},
+		{on("n", evaluation.NotEqual, "5"), "a text such as 10", "send numbers", "integer number"},
+		{on("$.identity.traits.n", evaluation.GreaterThan, "18"), "a text such as 10", "send numbers", "integer number"},
+		{on("$.identity.identifier", evaluation.Equal, "18"), "", "", ""},
+		{on("v", evaluation.GreaterThan, "1.2.3:semver"), "Node also takes v1.2.3", "without v", "semver"},
+		{on("b", evaluation.Equal, "true"), "Go takes it for a boolean", "send booleans", "boolean string"},
+		{on("s", evaluation.Equal, "5abc"), "begins with", "send texts", "string datetime"},
+		{on("s", evaluation.LessThan, "2024-01-31"), "begins with", "send texts", "string datetime"},
+		{on("s", evaluation.Equal, "abc"), "", "", ""},
+		{on("s", evaluation.Equal, "nan"), "", "", ""},
+		{on("s", evaluation.Equal, ""), "", "", ""},
+		{on("s", evaluation.Contains, "@"), "", "", ""},
+		{on("s", evaluation.Regex, "^a$"), "line feed", "NONE rule of CONTAINS", ""},
+		{on("s", evaluation.Regex, `^a\$[$]`), "", "", ""},
+		{on("n", evaluation.Modulo, "4|0"), "sent as a text", "send a number", "integer number"},
+		{on("", evaluation.PercentageSplit, "10"), "", "", ""},
+		{on("$.identity.key", evaluation.PercentageSplit, "10"), "", "", ""},
+		{on("$.identity.traits.x", evaluation.PercentageSplit, "10"), "do not hash alike", "positive whole numbers", ""},
 	} {
 		issues := evaluation.Advise([]evaluation.Rule{{Type: evaluation.Any, Rules: []evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{tt.condition}}}}})
 		switch {
@@ -286,7 +376,8 @@ func TestAdvise(t *testing.T) {
 		case tt.says == "" || len(issues) != 1:
 			t.Errorf("%+v: %+v", tt.condition, issues)
 		case !strings.Contains(issues[0].Detail, tt.says) || !strings.Contains(issues[0].Fix, tt.fix) || !issues[0].Diverges ||
-			issues[0].Path != "rules[0].rules[0].conditions[0]":
+			issues[0].Path != "rules[0].rules[0].conditions[0]" || strings.Join(issues[0].Types, " ") != tt.types ||
+			tt.types != "" && !strings.HasSuffix(tt.condition.Property, issues[0].Trait):
 			t.Errorf("%+v: %+v", tt.condition, issues)
 		}
 	}

@@ -69,20 +69,20 @@ const isIn = more => (random, values) => {
  * such as 1.0, 007, ^a|b: if it did not, they would be found here.
  */
 const kinds = {
-    // Texts do not read like numbers. Classes such as \w hold the letters of every script in Python and ASCII in JavaScript, and characters
-    // beyond the 16 bits of JavaScript's are two for its dots: only the kind word is asked with them.
+    // Texts do not read like numbers. Characters beyond the 16 bits of JavaScript's are two for its classes such as [^a]: only the kind word is
+    // asked with them.
     text: {
         values: texts,
-        ask: [compare, compare, isIn([]), contains, regex(['^a', '^(?:a|b)', '^.*@example\\.(?:com|org)$', '^[A-Z]{2}$', '^.*ö', '^$', '^日+', '^(?:🙂)+$', 'a', '^a|b', '^(?i)us']), isSet]
+        ask: [compare, compare, isIn([]), contains, regex(['^a', '^(?:a|b)', '^[a-z]*@example\\.(?:com|org)$', '^[A-Z]{2}$', '^[^\\n]*ö', '^$', '^日+', '^(?:🙂)+$', 'a', '^a|b', '^(?i)us']), isSet]
     },
     word: {
         values: words,
-        ask: [compare, regex(['^\\w+$', '^\\w+@[\\w.]+$', '^\\D*$', '^\\S+\\b', '^[\\w@.-]{2,7}$', '^\\w*?\\d', '^(\\w)(\\w)$', '^a.?', '^[^a-z]', '^\\x61', '^(?!a)']), isSet, split]
+        ask: [compare, regex(['^[A-Za-z0-9_]+$', '^[a-z]+@[a-z.]+$', '^[^0-9]*$', '^[^ \\t-\\r]+$', '^[a-z@.\\-]{2,7}$', '^[a-z]*?[0-9]', '^(a)(b)$', '^a[^\\n]?', '^[^a-z]', '^\\x61', '^(?!a)', '^\\w+$', '^a.?']), isSet, split]
     },
     // Numbers sent as texts cannot be ordered everywhere.
     digits: {
         values: counts.map(String),
-        ask: [(random, values) => ['EQUAL', random.pick(values)], isIn(['007', 'a']), regex(['^1', '^\\d{2,4}$', '^-?\\d+$', '1']), modulo(['2|0', '3|2', '7|1']), isSet, split]
+        ask: [(random, values) => ['EQUAL', random.pick(values)], isIn(['007', 'a']), regex(['^1', '^[0-9]{2,4}$', '^-?[0-9]+$', '1']), modulo(['2|0', '3|2', '7|1']), isSet, split]
     },
     count: {
         values: counts,
@@ -92,15 +92,15 @@ const kinds = {
     integer: { values: integers, ask: [compare, compare, isIn(['-0']), modulo(['2|0', '3|0', '10|0']), regex(['^-', '^-?1']), isSet] },
     fraction: {
         values: fractions,
-        ask: [compare, compareWith([1, 2, 10, 1000, '1e1']), isIn(['1', 'a']), modulo(['1|0.5', '2|0.25', '4|3.75', '0.5|0']), regex(['^\\d\\.', '^.*5$']), isSet]
+        ask: [compare, compareWith([1, 2, 10, 1000, '1e1']), isIn(['1', 'a']), modulo(['1|0.5', '2|0.25', '4|3.75', '0.5|0']), regex(['^[0-9]\\.', '^[^\\n]*5$', '^.*5$']), isSet]
     },
     bool: { values: [true, false], ask: [compareWith(['True', 'False', '1', '0', 'a']), isIn(['1', 'a']), isSet] },
     version: {
         values: versions,
-        ask: [(random, values) => [random.pick(comparisons), `${random.pick(values)}:semver`], compare, isIn([]), regex(['^1\\.', '^\\d+\\.\\d+\\.\\d+$', '^2\\.0\\.0-']), isSet, split]
+        ask: [(random, values) => [random.pick(comparisons), `${random.pick(values)}:semver`], compare, isIn([]), regex(['^1\\.', '^[0-9]+\\.[0-9]+\\.[0-9]+$', '^2\\.0\\.0-', '^\\d']), isSet, split]
     },
     // What Flagledger makes, and what is never empty.
-    key: { ask: [regex(['^.*1', '^.*[a-m]$', '^.', '^$']), isSet, split] }
+    key: { ask: [regex(['^[^\\n]*1', '^[^\\n]*[a-m]$', '^[a-z]', '^$']), isSet, split] }
 };
 
 const traitNames = ['plan', 'country', 'age', 'app_version', 'first name', 'user-id', 'größe', '国', 'a.b', "it's", 'x[0]', 'Plan', '🙂', '_', 'é'];
@@ -126,11 +126,38 @@ function randomCondition(random, world) {
     return { property: path ?? random.pick(properties(name, operator)), operator, value };
 }
 
+/** The rule that Flagledger offers for a condition on which engines do not agree; nothing for others. */
+function agreed({ property, operator, value }) {
+    const isSet = { property, operator: 'IS_SET', value: '' };
+    const none = operator => ({ type: 'ALL', conditions: [isSet], rules: [{ type: 'NONE', conditions: [{ property, operator, value }], rules: [] }] });
+    const beside = (type, guard, other) => ({ type, conditions: [{ property, operator: guard, value: other }, { property, operator, value }], rules: [] });
+    switch (operator) {
+        case 'NOT_EQUAL':
+            return /^-?[0-9]+$/.test(value) ? undefined : none('EQUAL');
+        case 'NOT_CONTAINS':
+            return none('CONTAINS');
+        case 'MODULO':
+            return value.endsWith('|0') ? undefined : beside('ALL', 'GREATER_THAN_INCLUSIVE', '0');
+        case 'PERCENTAGE_SPLIT':
+            return property.startsWith('$.identity.traits') ? beside('ALL', 'IS_SET', '') : undefined;
+        case 'GREATER_THAN':
+        case 'GREATER_THAN_INCLUSIVE':
+            return /^-?[0-9]+\.[0-9]*[1-9]$/.test(value) ? beside('ANY', 'GREATER_THAN_INCLUSIVE', String(Math.ceil(value))) : undefined;
+        case 'LESS_THAN':
+        case 'LESS_THAN_INCLUSIVE':
+            return /^-?[0-9]+\.[0-9]*[1-9]$/.test(value) ? beside('ANY', 'LESS_THAN_INCLUSIVE', String(Math.floor(value))) : undefined;
+    }
+}
+
 function randomRule(random, world, depth) {
     const rule = { type: random.pick(['ALL', 'ANY', 'ANY', 'ANY', 'NONE']), conditions: [], rules: [] };
     rule.conditions = random.some(0, 3, () => randomCondition(random, world));
     if (depth < 5 && (rule.conditions.length === 0 || random.chance(0.35))) {
         rule.rules = random.some(rule.conditions.length === 0 ? 1 : 0, 2, () => randomRule(random, world, depth + 1));
+    }
+    if (depth < 4 && random.chance(0.95)) {
+        rule.rules.push(...rule.conditions.map(agreed).filter(Boolean));
+        rule.conditions = rule.conditions.filter(c => !agreed(c));
     }
     return rule;
 }
