@@ -77,6 +77,9 @@ func command[C Command](data []byte) (Command, error) {
 	if err := read(data); err != nil {
 		return nil, malformed(err, data, read)
 	}
+	if err := checkNames(data, reflect.TypeFor[C]()); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -96,17 +99,45 @@ func DecodeCommand(data []byte) (Command, error) {
 	return decode(data)
 }
 
-// Decode reads a JSON body strictly: one value, no unknown members, the right
-// types. A refusal names the member and its place in the body.
+// Decode reads a JSON body strictly: one value, no unknown members, none twice,
+// the right types. A refusal names the member and its place in the body.
 func Decode(data []byte, into any) error {
 	if !utf8.Valid(data) {
 		return domain.Refuse(domain.Malformed, "the body is not valid UTF-8")
+	}
+	if offset := tooDeep(data); offset >= 0 {
+		return domain.Refuse(domain.Malformed, "the body is nested deeper than %d, at %s", maxNesting, place(data, int64(offset)))
 	}
 	read := func(data []byte) error { return strict(data, into) }
 	if err := read(data); err != nil {
 		return malformed(err, data, read)
 	}
-	return nil
+	return checkNames(data, reflect.TypeOf(into))
+}
+
+// maxNesting is how deep objects and lists may be in each other. The work of
+// finding a mistake grows with it.
+const maxNesting = 64
+
+// tooDeep is where a body is nested deeper than that, -1 if it is not.
+func tooDeep(data []byte) int {
+	depth, text := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case c == '"':
+			text = !text
+		case text && c == '\\':
+			i++
+		case text:
+		case c == '{' || c == '[':
+			if depth++; depth > maxNesting {
+				return i
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return -1
 }
 
 // strict decodes one JSON value without unknown members.
@@ -134,7 +165,7 @@ func malformed(err error, data []byte, read func([]byte) error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return domain.Refuse(domain.Malformed, "the body ends before the JSON value does, at %s", place(data, int64(len(data))))
 	}
-	path, offset := culprit(data, func(part []byte) bool {
+	path, offset := culprit(nil, data, nil, func(part []byte) bool {
 		again := read(part)
 		return again != nil && complaint(again) == complaint(err)
 	})
@@ -157,19 +188,20 @@ func complaint(err error) string {
 }
 
 // culprit finds the innermost part of a JSON value about which there is the same
-// complaint when it stands there alone: its path, and its offset in the value.
-// The decoder itself does not tell, where types decode themselves.
-func culprit(value []byte, same func(alone []byte) bool) (path string, offset int) {
+// complaint when it stands there alone, between what is before and after it: its
+// path, and its offset in the value. The decoder itself does not tell, where
+// types decode themselves.
+func culprit(before, value, after []byte, same func(alone []byte) bool) (path string, offset int) {
 	members := membersOf(value)
-	if value := bytes.TrimSpace(value); len(members) > 0 && same([]byte{value[0], value[len(value)-1]}) {
+	if value := bytes.TrimSpace(value); len(members) > 0 && same(slices.Concat(before, []byte{value[0], value[len(value)-1]}, after)) {
 		return "", 0 // it is about the value being an object or array, whatever is in it
 	}
 	for _, m := range members {
-		alone := func(inner []byte) bool { return same(slices.Concat(m.open, inner, m.close)) }
-		if !alone(m.value) {
+		before, after := slices.Concat(before, m.open), slices.Concat(m.close, after)
+		if !same(slices.Concat(before, m.value, after)) {
 			continue
 		}
-		rest, at := culprit(m.value, alone)
+		rest, at := culprit(before, m.value, after, same)
 		switch {
 		case rest == "":
 			return m.name, m.offset

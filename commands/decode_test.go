@@ -15,6 +15,7 @@ import (
 func TestDecodeCommand(t *testing.T) {
 	for input, want := range map[string]commands.Command{
 		`{"command":"delete_project"}`:                                           commands.DeleteProject{},
+		`{"command":"set_feature_state","weights":{"a":1,"A":2,"Value":3}}`:      commands.SetFeatureState{StateInput: weights(map[string]float64{"a": 1, "A": 2, "Value": 3})}, // of variants
 		`{"version":3,"command":"rollback","environment":"prod"}`:                commands.Rollback{Environment: "prod", Version: 3},
 		`{"command":"create_environment","key":"qa","hide_sensitive_data":true}`: commands.CreateEnvironment{Key: "qa", Settings: commands.Settings{HideSensitiveData: new(true)}},
 	} {
@@ -82,11 +83,20 @@ func TestDecodeRefusals(t *testing.T) {
 		`{"server_key_only":"yes"}`:            "malformed server_key_only: there is a string where true or false is wanted",
 		`{"tags":["a", 7]}`:                    "malformed tags[1]: there is a number where a string is wanted, at line 1, column 15",
 		`{"tags":{}}`:                          "malformed tags: there is an object where a list is wanted",
-		`{"variants":[{"key":"a"},{"key":true}]}`: "malformed variants[1].key: there is a bool where a string is wanted, at line 1, column 27",
-		`{"variants":[{"key":"a", "wieght":1}]}`:  `malformed variants[0].wieght: there is no member "wieght" here, at line 1, column 26`,
-		`{"initial_value":{"a":1}}`:               "malformed initial_value: this cannot be read: value: want a string, number, boolean or null, not an object or array, at line 1, column 2",
-		`{"key":"a","variants":[{"value":[]}]}`:   "malformed variants[0].value: at line 1, column 25",
-		`{"key":1,"tags":2}`:                      "malformed key: at line 1, column 2",
+		`{"variants":[{"key":"a"},{"key":true}]}`:     "malformed variants[1].key: there is a bool where a string is wanted, at line 1, column 27",
+		`{"variants":[{"key":"a", "wieght":1}]}`:      `malformed variants[0].wieght: there is no member "wieght" here, at line 1, column 26`,
+		`{"initial_value":{"a":1}}`:                   "malformed initial_value: this cannot be read: value: want a string, number, boolean or null, not an object or array, at line 1, column 2",
+		`{"key":"a","variants":[{"value":[]}]}`:       "malformed variants[0].value: at line 1, column 25",
+		`{"key":1,"tags":2}`:                          "malformed key: at line 1, column 2",
+		strings.Repeat(`{"a":`, 65):                   "malformed : the body is nested deeper than 64, at line 1, column 321",
+		strings.Repeat("[", 64):                       "malformed : the body ends before the JSON value does",
+		`{"key":"` + strings.Repeat(`[\"`, 65) + `"}`: "", // that is text
+		`{"key":"a","Key":"b"}`:                       `malformed Key: there is no member "Key" here; it is written "key", at line 1, column 12`,
+		`{"key":"a", "\u006bey":"b"}`:                 `malformed key: the member "key" is given twice, at line 1, column 13`,
+		`{"Key":"a"}`:                                 "malformed Key: it is written \"key\"", // the sign of Kelvin folds to k
+		`{"variants":[{"key":"a","WEIGHT":1}]}`:       `malformed variants[0].WEIGHT: it is written "weight", at line 1, column 25`,
+		`{"variants":[{"key":"a","key":"a"}]}`:        `malformed variants[0].key: given twice`,
+		`{"initial_value":1,"initial_value":1}`:       `malformed initial_value: given twice, at line 1, column 20`,
 	} {
 		var c commands.CreateFeature
 		err := commands.Decode([]byte(input), &c)
@@ -108,6 +118,13 @@ func TestDecodeRefusals(t *testing.T) {
 		`{"command":"create_segment","rules":{"type":"ALL"}}`:                                                         "malformed rules: there is an object where a list is wanted",
 		`{"command":"create_segment","rules":[{"type":"ALL"},{"type":"ANY","rules":[{"conditions":[{"value":1}]}]}]}`: "malformed rules[1].rules[0].conditions[0].value: there is a number where a string is wanted, at line 1, column 92",
 		`{"command":"create_segment","rules":[{"type":"ALL","conditions":[{"propertie":"p"}]}]}`:                      `malformed rules[0].conditions[0].propertie: there is no member "propertie" here`,
+		`{"command":"set_feature_state","command":"delete_project"}`:                                                  `malformed command: given twice, at line 1, column 32`,
+		`{"COMMAND":"delete_project"}`:                                                                                `malformed COMMAND: there is no member "COMMAND" here`,
+		`{"command":"set_feature_state","Weights":{}}`:                                                                `malformed Weights: it is written "weights", at line 1, column 32`,
+		`{"command":"set_feature_state","weights":{"a":1,"a":2}}`:                                                     `malformed weights.a: given twice`,
+		`{"command":"create_segment","rules":[{"type":"ALL","conditions":[{"property":"p","Value":"v"}]}]}`:           `malformed rules[0].conditions[0].Value: it is written "value"`,
+		`{"command":"create_segment","rules":[{"field":"a","Operator":"eq","values":[1]}]}`:                           `malformed rules[0].Operator: it is written "operator"`,
+		`{"command":"create_segment","rules":[{"type":"ALL","type":"ANY"}]}`:                                          `malformed rules[0].type: given twice`,
 		`{"command":"create_segment","rules":[{"field":"a","operator":"eq","values":[{}]}]}`:                          "malformed rules[0]: want a string, number, boolean or null",
 	} {
 		if c, err := commands.DecodeCommand([]byte(input)); !refuses(err, want) {
