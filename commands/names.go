@@ -118,17 +118,19 @@ func (n *names) refuse(begin int64, name, format string, args ...any) error {
 // reads itself, and has no members.
 func readAs(t reflect.Type) reflect.Type {
 	for t != nil {
-		if inner, is := reflect.Zero(t).Interface().(interface{ wanted() reflect.Type }); is {
-			t = inner.wanted()
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
 			continue
 		}
-		if t.Kind() != reflect.Pointer {
-			if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
-				return nil
-			}
+		inner, is := reflect.Zero(t).Interface().(interface{ wanted() reflect.Type })
+		switch {
+		case is:
+			t = inner.wanted()
+		case reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()):
+			return nil
+		default:
 			return t
 		}
-		t = t.Elem()
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ const (
 	Forbidden    Kind = "forbidden"     // known, but not allowed
 	Unauthorized Kind = "unauthorized"  // not known
 	TooLarge     Kind = "too_large"     // the request or the commit is too large
+	Unsupported  Kind = "unsupported"   // the body is encoded in a way that is not read here
 	TooOften     Kind = "too_often"     // more requests than a rate allows
 	Unavailable  Kind = "unavailable"   // the log or a view cannot be reached now
 )

@@ -252,6 +252,9 @@ type why struct {
 
 // read reads the body strictly. An empty body is an empty object.
 func (r *request) read(into any) error {
+	if encoded(r.Request().Header) {
+		return domain.RefuseField(domain.Unsupported, "Content-Encoding", "bodies are not read compressed; send it as it is")
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(r.Response(), r.Request().Body, r.server.BodyLimit))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return domain.Refuse(domain.TooLarge, "the body is larger than the limit of %d bytes", r.server.BodyLimit)
@@ -264,6 +267,13 @@ func (r *request) read(into any) error {
 		body = []byte("{}")
 	}
 	return commands.Decode(body, into)
+}
+
+// encoded tells whether a body is compressed. None is read, so that a small one
+// cannot become a large one.
+func encoded(h http.Header) bool {
+	codings := h["Content-Encoding"]
+	return codings != nil && !(len(codings) == 1 && strings.EqualFold(codings[0], "identity"))
 }
 
 // hashOf tells a retry of the request from another one.

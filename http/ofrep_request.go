@@ -70,6 +70,8 @@ func (o *ofrep) read(r *http.Request, at sdkAccess, q *ofrepRequest) *ofrepFailu
 	case errors.Is(err, errBodyTooLarge):
 		details := fmt.Sprintf("The body is larger than the limit of %d bytes.", o.BodyLimit)
 		return &ofrepFailure{status: http.StatusRequestEntityTooLarge, Code: codeGeneral, Details: details}
+	case errors.Is(err, errBodyEncoded):
+		return &ofrepFailure{status: http.StatusUnsupportedMediaType, Code: codeGeneral, Details: "Bodies are not read compressed (Content-Encoding); send it as it is."}
 	case err != nil:
 		return &ofrepFailure{status: http.StatusBadRequest, Code: codeParseError, Details: "The body could not be read."}
 	}

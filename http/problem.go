@@ -23,6 +23,7 @@ var statuses = map[domain.Kind]int{
 	domain.Forbidden:    http.StatusForbidden,
 	domain.Unauthorized: http.StatusUnauthorized,
 	domain.TooLarge:     http.StatusRequestEntityTooLarge,
+	domain.Unsupported:  http.StatusUnsupportedMediaType,
 	domain.TooOften:     http.StatusTooManyRequests,
 	domain.Unavailable:  http.StatusServiceUnavailable,
 }

@@ -48,13 +48,19 @@ func (b *sdkBuffers) release() {
 	sdkBufferPool.Put(b)
 }
 
-var errBodyTooLarge = errors.New("the body is over the limit")
+var (
+	errBodyTooLarge = errors.New("the body is over the limit")
+	errBodyEncoded  = errors.New("the body is compressed")
+)
 
 // readText reads the body of a request, of at most limit bytes, into memory that
 // is used again, and makes it a text of its own, pieces of which may be kept.
 func readText(r *http.Request, limit int64, in *[]byte) (string, error) {
 	if r.ContentLength > limit {
 		return "", errBodyTooLarge
+	}
+	if encoded(r.Header) {
+		return "", errBodyEncoded
 	}
 	b := slices.Grow((*in)[:0], int(max(r.ContentLength, 0))+bytes.MinRead)
 	defer func() { *in = b }()
@@ -82,6 +88,8 @@ func (k *sdk) readBody(c echo.Context, b *sdkBuffers) (jsonReader, error) {
 	switch {
 	case errors.Is(err, errBodyTooLarge):
 		return jsonReader{}, k.errTooLarge()
+	case errors.Is(err, errBodyEncoded):
+		return jsonReader{}, sdkRefusal(http.StatusUnsupportedMediaType, "Bodies are not read compressed (Content-Encoding); send it as it is.")
 	case err != nil:
 		return jsonReader{}, sdkRefusal(http.StatusBadRequest, "The body could not be read.")
 	}
