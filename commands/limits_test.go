@@ -40,7 +40,7 @@ func TestLimitsOfWhatComesBack(t *testing.T) {
 	} {
 		for _, dryRun := range []bool{false, true} {
 			ch := change(tc.all...)
-			ch.DryRun = dryRun
+			ch.DryRun, ch.Listed = dryRun, len(tc.all) > 1
 			if _, err := l.Do(t.Context(), ch); !refuses(err, tc.want) {
 				t.Errorf("%s, dry run %t: %s, want %s", name, dryRun, refusal(err), tc.want)
 			}

@@ -217,6 +217,9 @@ func CheckIdentifier(limits domain.Limits, identifier string) error {
 	if !utf8.ValidString(identifier) {
 		return domain.RefuseField(domain.Malformed, "identifier", "the identifier is not valid UTF-8")
 	}
+	if strings.IndexByte(identifier, 0) >= 0 {
+		return domain.RefuseField(domain.Malformed, "identifier", "the identifier has a null character, which SDKs cannot send")
+	}
 	return nil
 }
 

@@ -45,42 +45,53 @@ type request struct {
 // that the handler reads, beside those that all have.
 func (s *Server) admin(right domain.Right, handle func(*request) error, query ...string) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r := &request{Context: c, server: s}
+		r, begin := &request{Context: c, server: s}, time.Now()
 		h := c.Response().Header()
 		h.Set("Cache-Control", "no-store")
 		h.Set(echo.HeaderXRequestID, requestID(c))
-		if err := r.authenticate(); err != nil {
-			return err
+		protect(h)
+		defer r.logRequest(begin)
+		if err := r.serve(right, handle, query); err != nil {
+			c.Error(err)
 		}
-		if err := r.refuseHaste(s.tokens.take(r.token.ID, s.Now()), "the token %q makes more than %v requests a second", r.token.Name, s.TokenRate); err != nil {
-			return err
-		}
-		waited, err := s.awaitPosition(c.Request())
-		if err == nil && waited {
-			err = r.authenticate() // the token may have been revoked in the meantime
-		}
-		if err != nil {
-			return err
-		}
-		if err := r.locate(right); err != nil {
-			if replayed, answerErr := r.replayedDelete(); replayed || answerErr != nil {
-				return answerErr
-			}
-			return err
-		}
-		if err := r.checkQuery(query); err != nil {
-			return err
-		}
-		if err := r.goBack(); err != nil {
-			return err
-		}
-		if c.Request().Method == http.MethodDelete && c.Request().ContentLength != 0 {
-			if err := r.read(&r.why); err != nil {
-				return err
-			}
-		}
-		return r.watched(handle)
+		return nil
 	}
+}
+
+// serve lets the request through to the handler, if the token may.
+func (r *request) serve(right domain.Right, handle func(*request) error, query []string) error {
+	if err := r.authenticate(); err != nil {
+		return err
+	}
+	s := r.server
+	if err := r.refuseHaste(s.tokens.take(r.token.ID, s.Now()), "the token %q makes more than %v requests a second", r.token.Name, s.TokenRate); err != nil {
+		return err
+	}
+	waited, err := s.awaitPosition(r.Request())
+	if err == nil && waited {
+		err = r.authenticate() // the token may have been revoked in the meantime
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.locate(right); err != nil {
+		if replayed, answerErr := r.replayedDelete(); replayed || answerErr != nil {
+			return answerErr
+		}
+		return err
+	}
+	if err := r.checkQuery(query); err != nil {
+		return err
+	}
+	if err := r.goBack(); err != nil {
+		return err
+	}
+	if r.Request().Method == http.MethodDelete && r.Request().ContentLength != 0 {
+		if err := r.read(&r.why); err != nil {
+			return err
+		}
+	}
+	return r.watched(handle)
 }
 
 func requestID(c echo.Context) string {

@@ -20,10 +20,12 @@ func measure(registry *prometheus.Registry) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			start := time.Now()
+			defer func() { // also of an answer that is broken off
+				seconds.WithLabelValues(method(c.Request().Method), c.Path(), strconv.Itoa(c.Response().Status)).Observe(time.Since(start).Seconds())
+			}()
 			if err := next(c); err != nil {
 				c.Error(err)
 			}
-			seconds.WithLabelValues(method(c.Request().Method), c.Path(), strconv.Itoa(c.Response().Status)).Observe(time.Since(start).Seconds())
 			return nil
 		}
 	}

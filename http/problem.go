@@ -41,10 +41,12 @@ type problem struct {
 }
 
 // handleError answers with a problem. What is not a refusal is logged, once,
-// and answered without detail.
+// and answered without detail. An answer that has begun is broken off, so that
+// nobody takes it for whole.
 func (s *Server) handleError(err error, c echo.Context) {
 	if c.Response().Committed {
-		return
+		s.Logger.ErrorContext(c.Request().Context(), "answer broken off", "method", c.Request().Method, "route", c.Path(), "error", err)
+		panic(http.ErrAbortHandler)
 	}
 	p := problem{Type: "about:blank", Status: http.StatusInternalServerError}
 	var httpErr *echo.HTTPError
@@ -66,6 +68,7 @@ func (s *Server) handleError(err error, c echo.Context) {
 		h.Set(echo.HeaderXRequestID, requestID(c))
 	}
 	p.Title, p.Request = http.StatusText(p.Status), h.Get(echo.HeaderXRequestID)
+	protect(h)
 	h.Set(echo.HeaderContentType, "application/problem+json")
 	switch p.Status {
 	case http.StatusServiceUnavailable:

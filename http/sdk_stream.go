@@ -41,6 +41,9 @@ func (k *sdk) stream(c echo.Context) error {
 	end := time.NewTimer(k.streams.life + rand.N(k.streams.life)) // not all at once
 	defer end.Stop()
 	return k.follow(c, at.environment, at.snapshot, updateEvent(at.snapshot.Updated), end.C, func(s *projections.Snapshot, changed bool) []byte {
+		if _, err := k.access(key); err != nil {
+			return nil // the key has ended, and the stream with it
+		}
 		if !changed {
 			return heartbeatEvent
 		}

@@ -24,8 +24,13 @@ type listener struct {
 
 func (f *sdkFixture) listen(t *testing.T, url string) *listener {
 	t.Helper()
+	return f.listenWith(t, url, clientKey)
+}
+
+func (f *sdkFixture) listenWith(t *testing.T, url, key string) *listener {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/sse/environments/"+clientKey+"/stream", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/sse/environments/"+key+"/stream", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,6 +98,15 @@ func TestSDKStreamEnds(t *testing.T) {
 		l := f.listen(t, serveOn(t, httptest.NewUnstartedServer(f.handler)))
 		l.expect(first)
 		l.expect(": still here")
+		for l.event() != "" {
+		}
+	})
+	t.Run("when its key does", func(t *testing.T) {
+		f := newSDKFixture(t, domain.SDKKeyCreated{Environment: "production", ID: "k2", Kind: domain.ClientKey, Name: "web", Key: "web-key"})
+		f.streams.heartbeat, f.streams.life = 10*time.Millisecond, time.Hour
+		l := f.listenWith(t, serveOn(t, httptest.NewUnstartedServer(f.handler)), "web-key")
+		l.expect(first)
+		f.commit(t, time.Second, domain.SDKKeyUpdated{Environment: "production", ID: "k2", Name: "web", Active: false})
 		for l.event() != "" {
 		}
 	})

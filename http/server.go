@@ -54,8 +54,8 @@ type Config struct {
 	Usage   Usage // nil: what SDKs report is dropped
 	// Accesses is where it is recorded who looks at what; nil: nowhere.
 	Accesses     Accesses
-	AccessPolicy AccessPolicy // "": AccessSensitive
-	Logger       *slog.Logger
+	AccessPolicy AccessPolicy     // "": AccessSensitive
+	Logger       *slog.Logger     // nil: nothing is logged
 	Now          func() time.Time // nil: time.Now
 	Version      string           // of Flagledger, such as 1.2.3
 	Limits       domain.Limits
@@ -94,6 +94,9 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	if cfg.BodyLimit == 0 {
 		cfg.BodyLimit = 1 << 20
 	}
@@ -110,6 +113,7 @@ func New(cfg Config) *Server {
 	if cfg.Metrics != nil {
 		s.echo.Use(measure(cfg.Metrics))
 	}
+	s.echo.Use(survive)
 	for _, r := range s.routes() {
 		s.echo.Add(r.method, r.path, r.handle)
 		if r.method == http.MethodGet && !strings.Contains(r.path, "/stream") { // which has no end
@@ -139,10 +143,10 @@ func (s *Server) routes() []route {
 	const p, e = pathProject, pathEnvironment
 	paged := []string{"limit", "cursor"}
 	all := []route{
-		{get, "/healthz", s.health},
-		{get, "/readyz", s.ready},
-		{get, "/version", s.version},
-		{get, "/metrics", s.metrics()},
+		{get, "/healthz", protected(s.health)},
+		{get, "/readyz", protected(s.ready)},
+		{get, "/version", protected(s.version)},
+		{get, "/metrics", protected(s.metrics())},
 
 		{get, "/admin/v1/projects", s.admin("", s.listProjects, paged...)},
 		{post, "/admin/v1/projects", s.admin("", s.createProject)},

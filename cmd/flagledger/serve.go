@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -179,7 +180,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics.MustRegister(counted, looks, persons{l}, viewsProgress{views})
+	metrics.MustRegister(counted, looks, l, persons{l}, viewsProgress{views})
 	api := httpapi.New(httpapi.Config{
 		Commands: service, Views: views, Identities: l, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Ready: l.ready, Metrics: metrics, Logger: logger,
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
@@ -199,11 +200,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 		go func() { _ = server.Serve(profiles) }() // until the listener is closed
 		logger.Info("serving profiles", "url", "http://"+profiles.Addr().String()+"/debug/pprof/")
 	}
-	// Read and write deadlines of streams are set per event.
-	server := &http.Server{
-		Handler: api, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
-		IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}
+	server := newHTTPServer(api, logger)
 	failed := make(chan error, 2)
 	go func() {
 		if c.tlsCert != "" {
@@ -234,6 +231,16 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	err = errors.Join(err, endRequests(server, logger))
 	cancel()
 	return errors.Join(err, <-ledgerDone)
+}
+
+// newHTTPServer makes a server that nobody can keep waiting. Streams and exports
+// have deadlines of their own, for each part.
+func newHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
+		IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
 }
 
 // endRequests lets requests end that are under way, and cuts off what does not
