@@ -8,15 +8,14 @@ import (
 )
 
 var (
-	readyGauge    = prometheus.NewDesc("flagledger_ready", "1 when the process can do its whole work, as /readyz says; else 0.", nil, nil)
-	viewsPosition = prometheus.NewDesc("flagledger_views_position", "The position up to which the views of this process show the log.", nil, nil)
-	logPosition   = prometheus.NewDesc("flagledger_log_position", "The position of the last commit of the log; absent while the log cannot be asked.", nil, nil)
-	viewsLag      = prometheus.NewDesc("flagledger_views_lag", "Commits of the log that the views do not show yet; absent while the log cannot be asked.", nil, nil)
+	readyGauge  = prometheus.NewDesc("flagledger_ready", "1 when the process can do its whole work, as /readyz says; else 0.", nil, nil)
+	logPosition = prometheus.NewDesc("flagledger_log_position", "The position of the last commit of the log; absent while the log cannot be asked.", nil, nil)
+	viewsLag    = prometheus.NewDesc("flagledger_views_lag", "Commits of the log that the views do not show yet; absent while the log cannot be asked.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (l *ledger) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{readyGauge, viewsPosition, logPosition, viewsLag} {
+	for _, d := range []*prometheus.Desc{readyGauge, logPosition, viewsLag} {
 		descriptions <- d
 	}
 }
@@ -34,16 +33,12 @@ func (l *ledger) Collect(metrics chan<- prometheus.Metric) {
 		ready = 1
 	}
 	send(readyGauge, ready)
-	var last uint64
-	reached := false
-	if o := l.opened.Load(); o != nil {
-		var err error
-		last, err = o.store.LastPosition(ctx)
-		reached = err == nil
+	o := l.opened.Load()
+	if o == nil {
+		return
 	}
-	position := l.views.Position() // after that of the log, which it may have passed since
-	send(viewsPosition, position)
-	if reached {
+	if last, err := o.store.LastPosition(ctx); err == nil {
+		position := l.views.Position() // may have passed it since
 		send(logPosition, max(last, position))
 		send(viewsLag, max(last, position)-position)
 	}
