@@ -296,6 +296,9 @@ func (r *rollback) segments() {
 			r.event(domain.SegmentUnpinned{Environment: r.env.Key, Segment: key})
 		default:
 			r.event(domain.SegmentPinned{Environment: r.env.Key, Segment: key, Revision: revision, Rules: want})
+			if err := r.now.CheckContexts(want); err != nil {
+				r.warn("segment %q had rules that contradict what is declared now: %v", key, err)
+			}
 		}
 		if !r.whole() {
 			r.warnOthers(key)

@@ -159,6 +159,13 @@ func checkAllRules(p *domain.Project, change func(*domain.Project)) error {
 			users = append(users, fmt.Sprintf("segment %s (%s)", key, err))
 		}
 	}
+	for _, env := range p.Environments.All() {
+		for key, pin := range env.SegmentPins.All() {
+			if err := next.CheckContexts(pin.Rules); err != nil && p.CheckContexts(pin.Rules) == nil {
+				users = append(users, fmt.Sprintf("segment %s as pinned in %s (%s)", key, env.Key, err))
+			}
+		}
+	}
 	if len(users) > 0 {
 		return domain.Refuse(domain.Conflict, "rules contradict this: %s", someOf(users))
 	}

@@ -433,3 +433,35 @@ func TestAdminAuditOfMixedCommits(t *testing.T) {
 		t.Errorf("the tester is told of live: %s", told.body)
 	}
 }
+
+// What a feature evaluates to changes by more than what is done to it: by a segment, a pin, an identity. Each is told with the effect. The
+// declaration of a trait cannot change it: one that rules contradict is refused, also where they are pinned.
+func TestAdminAuditOfEffects(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	a.ask(call{method: "PUT", path: E + "/features/checkout/segment-overrides/west", body: `{"value":"paypal"}`, status: 200})
+	var environment struct{ Version uint64 }
+	a.get(E, &environment)
+	for _, one := range []struct {
+		call
+		effective string // "": none
+	}{
+		{call{"PATCH", P + "/segments/west", "", "", `{"rules":[{"type":"ALL","conditions":[{"property":"country","operator":"IN","value":"US,CA,MX"}]}]}`, 200, ""}, `"segments":{"west":[{ ... US,CA,MX`},
+		{call{"PATCH", P + "/segments/west", "", "", `{"description":"all of them"}`, 200, ""}, ""},
+		{call{"POST", E + "/rollback", "", "", fmt.Sprintf(`{"version":%d,"plan_hash":"any","reason":"too early"}`, environment.Version), 200, `"object":"segment_pin:live/west"`}, `"value":"US,CA"`},
+		{call{"PATCH", P + "/segments/west", "", "", `{"rules":[{"type":"ALL","conditions":[{"property":"plan","operator":"EQUAL","value":"pro"}]}]}`, 200, ""}, ""},
+		{call{"PUT", P + "/contexts/country", "", "", `{"type":"integer"}`, 409, "rules contradict this: segment west as pinned in live"}, ""},
+		{call{"PUT", P + "/contexts/country", "", "", `{"type":"string"}`, 200, ""}, ""},
+		{call{"DELETE", E + "/pins/segments/west", "", "", "", 204, ""}, `"plan"`},
+		{call{"PATCH", P + "/environments/test/features/checkout", "", "", `{"value":"elsewhere"}`, 200, ""}, ""},
+		{call{"PUT", E + "/features/checkout/identity-overrides/ada", "", "", `{"enabled":false}`, 200, ""}, `"identities":{ ... "feature":"checkout","enabled":false`},
+		{call{"PUT", E + "/features/banner/identity-overrides/ada", "", "", `{"enabled":true}`, 200, ""}, ""},
+	} {
+		got := a.ask(one.call)
+		position := got.header.Get("Flagledger-Position")
+		newest := a.ask(call{method: "GET", path: "/admin/v1/audit?project=shop&environment=live&affects=feature:checkout&limit=1", status: 200, contains: one.effective})
+		if found := strings.Contains(newest.body, `"position":`+position+`,"recorded_at"`); position != "" && found != (one.effective != "") {
+			t.Errorf("%s at %s affects checkout: %t; %s", one.call, position, found, newest.body)
+		}
+	}
+}
