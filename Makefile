@@ -9,7 +9,7 @@ CHECKS   ?= 2000
 SEED     ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint properties bench bench-http bench-scale soak fuzz e2e agreement cover tidy check
+.PHONY: help build test race lint properties bench bench-http bench-scale soak streams fuzz e2e agreement cover tidy check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ soak: build ## W1 with 20 changes/s and 500 streams for SOAK (15m): no error, no
 bench-scale: export SCALE_COMMITS = $(COMMITS)
 bench-scale: ## A history of COMMITS (1000000) made, read, rolled back, continued; its log is kept in BENCH_DIR (4 GB)
 	go test -run '^TestScale$$' -count 1 -timeout 60m -v ./cmd/flagledger
+
+streams: export STREAMS ?= 5000
+streams: ## 5,000 event streams on one process (STREAMS=number): its memory, and how soon all are told of a change
+	go test -count 1 -timeout 10m -v -run '^TestStreams$$' ./cmd/flagledger
 
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@packages=$$(go list ./...) || exit 1; \

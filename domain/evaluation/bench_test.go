@@ -11,7 +11,7 @@ import (
 
 // workload makes environments as they are found, the same in every run. Of a hundred features, 50 are boolean, 30 have a
 // text and 20 are multivariate; 60 have 1 to 3 overrides. Segments have 1 to 5 conditions; identities have 8 traits.
-func workload(b *testing.B, features, segments int) (*evaluation.Environment, []*evaluation.CompiledSegment, []evaluation.Identity) {
+func workload(b testing.TB, features, segments int) (*evaluation.Environment, []*evaluation.CompiledSegment, []evaluation.Identity) {
 	b.Helper()
 	r := rand.New(rand.NewPCG(1, 2))
 	countries := make([]string, 60)
@@ -106,6 +106,35 @@ func sizes(b *testing.B, run func(b *testing.B, e *evaluation.Environment, segme
 			b.ReportAllocs()
 			run(b, e, compiled, identities)
 		})
+	}
+}
+
+// TestEvaluateDoesNotAllocate counts over many identities of environments with hundreds of segments: the only thing that may be allocated is the
+// memory that evaluators keep, once.
+func TestEvaluateDoesNotAllocate(t *testing.T) {
+	if underRaceDetector {
+		t.Skip("the race detector makes pools forget")
+	}
+	for name, size := range map[string][2]int{"W1": {100, 50}, "W3": {1000, 500}} {
+		e, _, identities := workload(t, size[0], size[1])
+		outcomes := make([]*evaluation.Outcome, 0, size[0])
+		all := func() {
+			for i := range 200 {
+				outcomes = e.Evaluate(outcomes[:0], &identities[i])
+			}
+		}
+		all() // evaluators grow
+		if n := testing.AllocsPerRun(5, all); n > 2*5 { // a collection may empty the pool
+			t.Errorf("%s: %v allocations for 200 identities", name, n)
+		}
+		one := func() {
+			for i := range 200 {
+				e.EvaluateFlag(e.Flags()[i%size[0]], &identities[i])
+			}
+		}
+		if n := testing.AllocsPerRun(5, one); n > 2*5 {
+			t.Errorf("%s: %v allocations for a flag of each of 200 identities", name, n)
+		}
 	}
 }
 
