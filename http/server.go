@@ -52,6 +52,8 @@ type Config struct {
 	Ready   func(context.Context) error
 	Metrics *prometheus.Registry
 	Usage   Usage // nil: what SDKs report is dropped
+	// Transparency signs checkpoints; nil: there are none.
+	Transparency Transparency
 	// Accesses is where it is recorded who looks at what; nil: nowhere.
 	Accesses     Accesses
 	AccessPolicy AccessPolicy     // "": AccessSensitive
@@ -215,6 +217,11 @@ func (s *Server) routes() []route {
 		{get, "/admin/v1/audit", s.admin("", s.listAudit, auditFilters...)},
 		{get, "/admin/v1/audit/export", s.admin("", s.exportAudit, append(auditFilters, "format")...)},
 		{get, "/admin/v1/audit/:position", s.admin("", s.getAudit)},
+		{get, "/admin/v1/log/checkpoint", s.admin(domain.Audit, s.getCheckpoint)},
+		{get, "/admin/v1/log/keys", s.admin(domain.Audit, s.listLogKeys)},
+		{get, "/admin/v1/log/proof/inclusion", s.admin(domain.Audit, s.proveInclusion, "position", "size")},
+		{get, "/admin/v1/log/proof/consistency", s.admin(domain.Audit, s.proveConsistency, "from", "to")},
+		{get, "/admin/v1/log/export", s.admin(domain.Audit, s.exportLog, "from", "to")},
 		{get, "/admin/v1/access-log", s.admin("", s.listAccess, accessFilters...)},
 		{get, "/admin/v1/tokens", s.admin(domain.Manage, s.listTokens, paged...)},
 		{post, "/admin/v1/tokens", s.admin(domain.Manage, s.createToken)},

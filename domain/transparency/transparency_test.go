@@ -160,12 +160,12 @@ func TestCheckpoint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(signed, "flagledger/0102030405060708\n7\nbjQLnP+zepicpUTmu3gKLHiQHT+zNzh2hRGjBhevoB0=\n\n— flagledger/0102030405060708 ") {
-		t.Errorf("got %q", signed)
+	if !strings.HasPrefix(signed.Note, "flagledger/0102030405060708\n7\nbjQLnP+zepicpUTmu3gKLHiQHT+zNzh2hRGjBhevoB0=\n\n— flagledger/0102030405060708 ") {
+		t.Errorf("got %q", signed.Note)
 	}
 	for _, known := range [][]string{{vkey}, {otherVkey}, {strangerVkey, otherVkey, vkey, vkey}} {
-		if got, err := transparency.OpenCheckpoint(signed, verifiers(t, known...)); got != want || err != nil {
-			t.Errorf("with %v: got %v and error %v, want %v", known, got, err, want)
+		if got, err := transparency.OpenCheckpoint(signed.Note, verifiers(t, known...)); got != signed || err != nil {
+			t.Errorf("with %v: got %v and error %v, want %v", known, got, err, signed)
 		}
 	}
 	byStranger, err := want.Sign(stranger)
@@ -173,10 +173,10 @@ func TestCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct{ signed, vkey, want string }{
-		"by nobody known":         {signed, strangerVkey, "not signed by a key that is known here"},
-		"by a key of another log": {byStranger, strangerVkey, `of log "flagledger/0102030405060708", its key of "elsewhere"`},
-		"altered":                 {strings.Replace(signed, "\n7\n", "\n8\n", 1), vkey, "invalid signature"},
-		"cut":                     {signed[:60], vkey, "malformed note"},
+		"by nobody known":         {signed.Note, strangerVkey, "not signed by a key that is known here"},
+		"by a key of another log": {byStranger.Note, strangerVkey, `of log "flagledger/0102030405060708", its key of "elsewhere"`},
+		"altered":                 {strings.Replace(signed.Note, "\n7\n", "\n8\n", 1), vkey, "invalid signature"},
+		"cut":                     {signed.Note[:60], vkey, "malformed note"},
 		"no note":                 {"", vkey, "malformed note"},
 	} {
 		if _, err := transparency.OpenCheckpoint(test.signed, verifiers(t, test.vkey)); err == nil || !strings.Contains(err.Error(), test.want) {
