@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -25,7 +26,9 @@ import (
 	"flagledger/commands"
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
+	"flagledger/domain/transparency"
 	"flagledger/eventstore"
+	"flagledger/eventstore/checkpoints"
 	"flagledger/eventstore/identities"
 	"flagledger/eventstore/storetest"
 	httpapi "flagledger/http"
@@ -88,7 +91,7 @@ func newAdmin(t *testing.T) *admin {
 	service := commands.New(l, a.views, l, domain.DefaultLimits(), now)
 	a.service, a.parts = service, l
 	server := httptest.NewServer(httpapi.New(httpapi.Config{
-		Commands: service, Views: a.views, Identities: l, Ready: a.store.Health, Metrics: prometheus.NewRegistry(),
+		Commands: service, Views: a.views, Identities: l, Transparency: a.sign(), Ready: a.store.Health, Metrics: prometheus.NewRegistry(),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: now, Version: "1.2.3", Limits: domain.DefaultLimits(), BodyLimit: bodyLimit,
 	}))
 	t.Cleanup(server.Close)
@@ -100,6 +103,69 @@ func newAdmin(t *testing.T) *admin {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// A signedLog is the transparency log of the store.
+type signedLog struct {
+	*checkpoints.Log
+	store *eventstore.Store
+}
+
+func (l signedLog) Checkpoints(ctx context.Context) iter.Seq2[string, error] { return l.All(ctx) }
+
+func (l signedLog) Keys() (all []httpapi.LogKey) {
+	for _, k := range l.Log.Keys() {
+		all = append(all, httpapi.LogKey(k))
+	}
+	return all
+}
+
+func (l signedLog) Leaves(ctx context.Context, from, to uint64, each func(transparency.Leaf) error) error {
+	for ; from <= to; from++ {
+		m, err := l.store.Get(ctx, from)
+		if err == nil {
+			err = each(m.Leaf())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sign signs checkpoints until the end of the test.
+func (a *admin) sign() signedLog {
+	l := signedLog{checkpoints.New(a.views, checkpoints.Options{KeyFile: filepath.Join(a.t.TempDir(), "signing.key")}), a.store}
+	ctx, stop := context.WithCancel(context.Background())
+	var signing sync.WaitGroup
+	signing.Go(func() { l.Run(ctx, a.store.JetStream(), 1, a.store.LastPosition) })
+	a.t.Cleanup(func() {
+		stop()
+		signing.Wait()
+	})
+	return l
+}
+
+// awaitCheckpoint waits until a checkpoint can be had.
+func (a *admin) awaitCheckpoint() {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+"/admin/v1/log/checkpoint", nil)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+a.secrets["root"])
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode == http.StatusOK {
+			return
+		}
+	}
 }
 
 // follow feeds the log to the views until the end of the test.
@@ -453,6 +519,7 @@ func TestAdmin(t *testing.T) {
 		{"POST", P + "/undo", "", "", `{"position":` + position + `,"plan_hash":"$plan_hash",` + why + `}`, 200, `"recorded":true`},
 		{"GET", E + "/features/checkout", "", "", "", 200, `"enabled":true`},
 	})
+	a.awaitCheckpoint()
 	// And everything goes.
 	a.run([]call{
 		{"DELETE", E + "/features/search/segment-overrides/beta" + done, "", "", "", 204, ""},
@@ -466,6 +533,16 @@ func TestAdmin(t *testing.T) {
 		{"GET", P, "", "", "", 404, `there is no project \"shop\"`},
 		{"GET", "/admin/v1/audit?project=shop&limit=1", "", "", "", 200, `"sentence":"Root deleted project shop"`},
 		{"GET", "/admin/v1/access-log?limit=1", "", "", "", 200, `"items":[]`},
+
+		{"GET", "/admin/v1/log/checkpoint", "", "", "", 200, ""},
+		{"GET", "/admin/v1/log/keys", "", "", "", 200, `"own":true`},
+		{"GET", "/admin/v1/log/proof/inclusion?position=2&size=3", "", "", "", 200, `"size":3`},
+		{"GET", "/admin/v1/log/proof/inclusion?position=4&size=3", "", "", "", 400, `position 4 is not in a log of 3 commits; want 1 to 3`},
+		{"GET", "/admin/v1/log/proof/inclusion?size=3", "", "", "", 400, `this needs position`},
+		{"GET", "/admin/v1/log/proof/consistency?from=2&to=3", "", "", "", 200, `"from":2`},
+		{"GET", "/admin/v1/log/proof/consistency?from=3&to=2", "", "", "", 400, `cannot be the beginning`},
+		{"GET", "/admin/v1/log/proof/consistency?from=two", "", "", "", 400, `\"two\" is not a position`},
+		{"GET", "/admin/v1/log/export?from=2", "", "", "", 200, `"end":`},
 	})
 	for _, operation := range a.operationsNotAsked() {
 		t.Errorf("%s was not asked with success", operation)

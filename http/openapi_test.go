@@ -3,10 +3,13 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"maps"
 	"math"
@@ -23,11 +26,13 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/mod/sumdb/note"
 	"gopkg.in/yaml.v3"
 
 	"flagledger/commands"
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
+	"flagledger/domain/transparency"
 	"flagledger/projections"
 )
 
@@ -417,6 +422,9 @@ func answers() map[string]reflect.Type {
 		"Version":                reflect.TypeFor[shownVersion](),
 		"EnvironmentContent":     reflect.TypeFor[environmentContent](),
 		"Access":                 reflect.TypeFor[Access](),
+		"LogKey":                 reflect.TypeFor[LogKey](),
+		"InclusionProof":         reflect.TypeFor[inclusion](),
+		"ConsistencyProof":       reflect.TypeFor[consistency](),
 		"Token":                  reflect.TypeFor[shownToken](),
 		"Problem":                reflect.TypeFor[problem](),
 		"Page":                   reflect.TypeFor[page[any]](),
@@ -653,7 +661,7 @@ func (l appliedLog) Append(_ context.Context, c domain.Commit, expected uint64) 
 	if err != nil {
 		return 0, err
 	}
-	return position, l.views.Apply(domain.Recorded{Commit: c, Position: position, RecordedAt: c.Time, Raw: raw}, 0)
+	return position, l.views.Apply(domain.Recorded{Commit: c, Position: position, RecordedAt: c.Time, Raw: raw, LeafHash: sha256.Sum256(raw)}, 0)
 }
 
 // walkPersons keeps persons for commands and for the administration.
@@ -690,6 +698,54 @@ func (p walkPersons) Erase(_ context.Context, _ projections.EnvironmentID, ident
 	return id.Surrogate, true, nil
 }
 
+// walkLog signs what the views have, and has commits of which nothing but the position is known.
+type walkLog struct {
+	views *projections.Views
+	key   note.Signer
+	vkey  string
+}
+
+func newWalkLog(t *testing.T, views *projections.Views) walkLog {
+	private, public, err := note.GenerateKey(rand.Reader, "flagledger/0000000000000000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := note.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return walkLog{views, key, public}
+}
+
+func (l walkLog) Checkpoint(context.Context) (transparency.Signed, error) {
+	size := l.views.Position()
+	root, err := l.views.TreeRoot(size)
+	if err != nil {
+		return transparency.Signed{}, err
+	}
+	return transparency.Checkpoint{Origin: l.key.Name(), Size: size, Root: root}.Sign(l.key)
+}
+
+func (l walkLog) Checkpoints(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		signed, err := l.Checkpoint(ctx)
+		yield(signed.Note, err)
+	}
+}
+
+func (l walkLog) Keys() []LogKey {
+	return []LogKey{{Vkey: l.vkey, Own: true, Until: time.Now(), Size: 1}, {Vkey: "another"}}
+}
+
+func (l walkLog) Leaves(_ context.Context, from, to uint64, each func(transparency.Leaf) error) error {
+	for ; from <= to; from++ {
+		if err := each(transparency.Leaf{Position: from, Payload: []byte{0xff * byte(from%2)}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func newWalk(t *testing.T) *walk {
 	t.Helper()
 	views, err := projections.Open(filepath.Join(t.TempDir(), "views.db"), projections.Options{Schema: 1, Encode: EncodeFlag})
@@ -704,7 +760,7 @@ func newWalk(t *testing.T) *walk {
 	persons := walkPersons{newMemoryIdentities()}
 	service := commands.New(appliedLog{views}, views, persons, domain.DefaultLimits(), time.Now)
 	s := New(Config{
-		Commands: service, Views: views, Identities: persons, Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
+		Commands: service, Views: views, Identities: persons, Transparency: newWalkLog(t, views), Metrics: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
 		Version: "1.2.3", Limits: domain.DefaultLimits(), BodyLimit: 100_000,
 	})
 	server := httptest.NewServer(s)
@@ -1080,6 +1136,19 @@ func TestDocumentWalk(t *testing.T) {
 		{"GET", "/admin/v1/audit/999", "", 404, ""},
 		{"GET", "/admin/v1/access-log?project=shop&object=segment:beta&actor=nobody&from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z&cursor=&limit=1", "", 200, ""},
 		{"GET", "/admin/v1/access-log?colour=red", "", 400, ""},
+		{"GET", "/admin/v1/log/checkpoint", "", 200, ""},
+		{"GET", "/admin/v1/log/keys", "", 200, ""},
+		{"GET", "/admin/v1/log/proof/inclusion?position=2&size=5", "", 200, ""},
+		{"GET", "/admin/v1/log/proof/inclusion?position=6&size=5", "", 400, ""},
+		{"GET", "/admin/v1/log/proof/inclusion", "", 400, ""},
+		{"GET", "/admin/v1/log/proof/consistency?from=2&to=5", "", 200, ""},
+		{"GET", "/admin/v1/log/proof/consistency?from=2&to=100000", "", 404, ""},
+		{"GET", "/admin/v1/log/proof/consistency?from=0", "", 400, ""},
+		{"GET", "/admin/v1/log/proof/consistency?from=-1", "", 400, ""},
+		{"GET", "/admin/v1/log/proof/consistency?from=18446744073709551616", "", 400, ""},
+		{"GET", "/admin/v1/log/export?from=2&to=5", "", 200, ""},
+		{"GET", "/admin/v1/log/export?from=5&to=2", "", 400, ""},
+		{"GET", "/admin/v1/log/export?to=100000", "", 404, ""},
 	}
 	for _, s := range steps {
 		w.take(t, s)

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
 	"iter"
 	"net/http"
@@ -36,6 +35,28 @@ type LogKey struct {
 	Size  uint64    `json:"size"` // of the largest checkpoint it has signed
 }
 
+type logKeys struct {
+	Items []LogKey `json:"items"`
+}
+
+// inclusion is the proof that a commit is in the log. Hashes are in base64.
+type inclusion struct {
+	Position uint64   `json:"position"`
+	Size     uint64   `json:"size"`
+	LeafHash string   `json:"leaf_hash"`
+	Root     string   `json:"root"`
+	Proof    []string `json:"proof"`
+}
+
+// consistency is the proof that one log begins with another.
+type consistency struct {
+	From     uint64   `json:"from"`
+	To       uint64   `json:"to"`
+	FromRoot string   `json:"from_root"`
+	ToRoot   string   `json:"to_root"`
+	Proof    []string `json:"proof"`
+}
+
 // checkpoint makes one, or refuses while there can be none.
 func (r *request) checkpoint() (transparency.Signed, error) {
 	if r.server.Transparency == nil {
@@ -61,11 +82,11 @@ func (s *Server) getCheckpoint(r *request) error {
 
 // listLogKeys answers with the keys to verify checkpoints with.
 func (s *Server) listLogKeys(r *request) error {
-	keys := []LogKey{}
+	answer := logKeys{Items: []LogKey{}}
 	if s.Transparency != nil {
-		keys = append(keys, s.Transparency.Keys()...)
+		answer.Items = append(answer.Items, s.Transparency.Keys()...)
 	}
-	return r.show(0, map[string]any{"items": keys})
+	return r.show(0, answer)
 }
 
 // positionParam reads a position from the query; 0 where it is left out.
@@ -116,7 +137,7 @@ func (s *Server) proveInclusion(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.show(0, map[string]any{"position": position, "size": size, "leaf_hash": leaves[0], "root": root, "proof": list([]tlog.Hash(proof))})
+	return r.show(0, inclusion{position, size, leaves[0].String(), root.String(), list(proof)})
 }
 
 // proveConsistency proves that the log begins with what it was.
@@ -137,14 +158,14 @@ func (s *Server) proveConsistency(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.show(0, map[string]any{"from": from, "to": to, "from_root": fromRoot, "to_root": toRoot, "proof": list([]tlog.Hash(proof))})
+	return r.show(0, consistency{from, to, fromRoot.String(), toRoot.String(), list(proof)})
 }
 
 // list is never null in JSON.
 func list(hashes []tlog.Hash) []string {
 	all := make([]string, len(hashes))
 	for i, h := range hashes {
-		all[i] = base64.StdEncoding.EncodeToString(h[:])
+		all[i] = h.String()
 	}
 	return all
 }

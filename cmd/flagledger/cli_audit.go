@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -108,7 +109,7 @@ func (c *client) auditCommand() *cobra.Command {
 	}
 	filters = c.filterFlags(cmd.Flags())
 	page.flags(cmd.Flags())
-	cmd.AddCommand(c.auditShowCommand(), c.auditExportCommand())
+	cmd.AddCommand(c.auditShowCommand(), c.auditExportCommand(), c.auditCheckpointCommand(), auditVerifyCommand())
 	return cmd
 }
 
@@ -237,16 +238,34 @@ func (c *client) historyCommand() *cobra.Command {
 }
 
 func (c *client) auditExportCommand() *cobra.Command {
-	var format string
+	var format, positions string
 	var filters func() url.Values
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "All that the filters select, as a stream of NDJSON, CSV or CloudEvents",
-		Args:  arguments(cobra.NoArgs),
+		Short: "All that the filters select, as a stream of NDJSON, CSV or CloudEvents; or the log itself, to be verified",
+		Long: "All that the filters select, as a stream of NDJSON, CSV or CloudEvents, newest first. With --format log the log itself,\n" +
+			"oldest first, as it was recorded and with what \"audit verify\" needs; it has no filters but --positions.",
+		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := filters()
-			query.Set("format", format)
-			body, err := c.send(cmd.Context(), call{path: "/admin/v1/audit/export", query: query})
+			what := call{path: "/admin/v1/audit/export", query: filters()}
+			if format == "log" {
+				for _, filter := range auditFilters {
+					if cmd.Flags().Changed(filter[0]) {
+						return usageError{fmt.Errorf("--%s does not go with --format log: what is left out could not be told from what was dropped", filter[0])}
+					}
+				}
+				query, err := positionsQuery(positions)
+				if err != nil {
+					return err
+				}
+				what = call{path: "/admin/v1/log/export", query: query}
+			} else {
+				if positions != "" {
+					return usageError{errors.New("--positions goes with --format log")}
+				}
+				what.query.Set("format", format)
+			}
+			body, err := c.send(cmd.Context(), what)
 			if err != nil {
 				return err
 			}
@@ -257,7 +276,8 @@ func (c *client) auditExportCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", "ndjson", "ndjson, csv or cloudevents")
+	cmd.Flags().StringVar(&format, "format", "ndjson", "ndjson, csv, cloudevents or log")
+	cmd.Flags().StringVar(&positions, "positions", "", "with --format log: positions such as 17, 17-42 or 17- (default all)")
 	filters = c.filterFlags(cmd.Flags())
 	return cmd
 }

@@ -20,6 +20,7 @@ import (
 	"flagledger/domain/evaluation"
 	"flagledger/eventstore"
 	"flagledger/eventstore/access"
+	"flagledger/eventstore/checkpoints"
 	"flagledger/eventstore/identities"
 	"flagledger/eventstore/usage"
 	"flagledger/projections"
@@ -33,6 +34,8 @@ type ledger struct {
 	views  *projections.Views
 	usage  *usage.Store
 	looks  *access.Store
+	signed *checkpoints.Log
+	copies *copies
 	log    *slog.Logger
 
 	opened    atomic.Pointer[opened]
@@ -69,12 +72,19 @@ func (l *ledger) run(ctx context.Context) error {
 	var streams sync.WaitGroup // those beside the log
 	streams.Go(func() { l.usage.Run(beside, store.JetStream(), store.Replicas()) })
 	streams.Go(func() { l.looks.Run(beside, store.JetStream(), store.Replicas()) })
+	streams.Go(func() { l.signed.Run(beside, store.JetStream(), store.Replicas(), store.LastPosition) })
+	copying, stopCopying := context.WithCancel(context.WithoutCancel(ctx)) // until the last checkpoint is signed
+	defer stopCopying()
+	var copied sync.WaitGroup
+	copied.Go(func() { l.copies.run(copying, time.Second) })
 	err = l.keepViews(ctx, o)
 	stopBeside()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	err = errors.Join(err, persons.Close(flush))
 	streams.Wait()
+	stopCopying()
+	copied.Wait()
 	return errors.Join(err, store.Close())
 }
 
@@ -226,6 +236,9 @@ func (l *ledger) ready(ctx context.Context) error {
 	}
 	if err := o.subscriber.Load().Err(); err != nil {
 		return fmt.Errorf("the views have stopped: %w", err)
+	}
+	if err := l.signed.Failure(); err != nil {
+		return fmt.Errorf("the log is not what it was, or its checkpoints cannot be signed: %w", err)
 	}
 	if l.views.Building() {
 		return fmt.Errorf("the views are being made from the log: %s", l.views.Progress())

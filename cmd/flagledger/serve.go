@@ -22,6 +22,7 @@ import (
 	"flagledger/commands"
 	"flagledger/domain"
 	"flagledger/eventstore/access"
+	"flagledger/eventstore/checkpoints"
 	httpapi "flagledger/http"
 	"flagledger/migrations"
 	"flagledger/projections"
@@ -60,6 +61,10 @@ type config struct {
 	accessLog  string // a httpapi.AccessPolicy
 	accessDays int
 	pprof      string // address, "" for none
+
+	signingKey     string // file, "" for the one in dataDir
+	checkpointFile string // "" for none
+	checkpointURL  string // "" for none
 }
 
 func serveCommand() *cobra.Command {
@@ -90,6 +95,9 @@ func serveCommand() *cobra.Command {
 	f.StringVar(&c.tlsKey, "tls-key", "", "key file of the certificate")
 	f.StringVar(&c.accessLog, "access-log", string(httpapi.AccessSensitive), "which reads of segment rules and identity data are recorded: off, sensitive or all")
 	f.IntVar(&c.accessDays, "access-log-days", int(access.DefaultRetention/day), "for how many days they are kept")
+	f.StringVar(&c.signingKey, "signing-key", "", "file of the key that signs checkpoints of the log; made where there is none (default signing.key in the data directory)")
+	f.StringVar(&c.checkpointFile, "checkpoint-file", "", "file to add each signed checkpoint to, best where this machine can only add")
+	f.StringVar(&c.checkpointURL, "checkpoint-url", "", "URL to POST each signed checkpoint to")
 	f.StringVar(&c.pprof, "pprof", "", "address of this machine to serve profiles on, such as 127.0.0.1:6060")
 	cmd.PreRunE = fromEnvironment(f)
 	f.BoolVar(&c.demo, "demo", false, "fill in a small shop, with keys that are no secret, and print requests to try")
@@ -176,13 +184,17 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	defer func() { err = errors.Join(err, looks.Close()) }()
 
 	l := newLedger(c, views, counted.Store, looks.Store, logger)
+	if l.copies, err = newCopies(c.checkpointFile, c.checkpointURL, logger); err != nil {
+		return err
+	}
+	l.signed = checkpoints.New(views, checkpoints.Options{KeyFile: keyFile(c.signingKey, c.dataDir), Published: l.copies.offer, Logger: logger})
 	service := commands.New(l, views, l, limits, time.Now)
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(counted, looks, l, persons{l}, viewsProgress{views})
 	api := httpapi.New(httpapi.Config{
-		Commands: service, Views: views, Identities: l, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Ready: l.ready, Metrics: metrics, Logger: logger,
+		Commands: service, Views: views, Identities: l, Transparency: signed{l, l.signed}, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Ready: l.ready, Metrics: metrics, Logger: logger,
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
 		TokenRate: c.adminRate, KeyRate: c.sdkRate, GuessRate: c.guessRate,
 	})

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -304,8 +306,9 @@ func (v *verification) begin() error {
 		v.problem = &Finding{h.From, h.To, err.Error()}
 	}
 	v.report.Origin, v.report.Size = v.final.Origin, v.final.Size
-	v.held, v.heldSince = h.From-1, h.From-1
-	for size, c := range v.since.roots {
+	v.held = h.From - 1
+	for _, size := range slices.Sorted(maps.Keys(v.since.roots)) {
+		c := v.since.roots[size]
 		switch {
 		case v.problem == nil && c.Origin != v.final.Origin:
 			return &Finding{1, 1, fmt.Sprintf("the export is of log %s, what was kept of %s: the log was replaced, or altered from its first commit on", v.final.Origin, c.Origin)}
@@ -389,7 +392,7 @@ func (v *verification) checkpoint(signed string) error {
 // differs says that a checkpoint does not vouch for what was read, and that
 // another one did up to a size.
 func (v *verification) differs(c Signed, held uint64, which string) error {
-	return &Finding{held + 1, c.Size, fmt.Sprintf("altered, dropped, inserted or moved: these commits have root %s at position %d, %s has %s", v.tree.Root(), c.Size, which, c.Root)}
+	return &Finding{min(held+1, c.Size), c.Size, fmt.Sprintf("altered, dropped, inserted or moved: these commits have root %s at position %d, %s has %s", v.tree.Root(), c.Size, which, c.Root)}
 }
 
 // compareSince holds what was read against what was kept at this size.
@@ -459,8 +462,7 @@ func (v *verification) checkpointsAtEnd(in *lineReader) error {
 // end holds the whole against the checkpoint of the header.
 func (v *verification) end() error {
 	if v.problem != nil {
-		v.problem.First = max(v.problem.First, v.held+1, v.heldSince+1)
-		v.problem.Last = max(v.problem.First, v.problem.Last)
+		v.problem.First = min(max(v.problem.First, v.held+1, v.heldSince+1), v.problem.Last)
 		v.problem.Detail = "nothing that is known here vouches for them: " + v.problem.Detail
 		return v.problem
 	}

@@ -361,10 +361,7 @@ func (l *Log) follow(ctx context.Context, stream jetstream.Stream, end func(cont
 	}
 	last := info.State.LastSeq
 	behind := max(l.position.Load(), last-min(last, compared))
-	reader, err := streams.Read(ctx, stream, behind)
-	if err != nil {
-		return err
-	}
+	reader := streams.Read(stream, behind)
 	defer reader.Close()
 	for {
 		if l.Failure() != nil {
@@ -386,22 +383,22 @@ func (l *Log) follow(ctx context.Context, stream jetstream.Stream, end func(cont
 		if err := l.receive(ctx, msg, end); err != nil {
 			return err
 		}
-		l.position.Store(msg.Position())
+		l.position.Store(msg.Position)
 	}
 }
 
 // receive compares one message. What cannot be read is no checkpoint: it is
 // counted and passed over.
 func (l *Log) receive(ctx context.Context, msg streams.Message, end func(context.Context) (uint64, error)) error {
-	vkeys := msg.Headers().Values(HeaderKey)
+	vkeys := msg.Header.Values(HeaderKey)
 	verifiers, err := transparency.Verifiers(vkeys...)
 	var c transparency.Signed
 	if err == nil {
-		c, err = transparency.OpenCheckpoint(string(msg.Data()), verifiers)
+		c, err = transparency.OpenCheckpoint(string(msg.Data), verifiers)
 	}
 	if err != nil {
 		l.unreadable.Add(1)
-		l.Logger.Error("a message in the stream of checkpoints is none, and is passed over", "position", msg.Position(), "error", err)
+		l.Logger.Error("a message in the stream of checkpoints is none, and is passed over", "position", msg.Position, "error", err)
 		return nil
 	}
 	if c.Origin != l.origin {
@@ -512,11 +509,7 @@ func (l *Log) All(ctx context.Context) iter.Seq2[string, error] {
 		if info.State.Msgs == 0 {
 			return
 		}
-		reader, err := streams.Read(ctx, stream, 0)
-		if err != nil {
-			yield("", err)
-			return
-		}
+		reader := streams.Read(stream, 0)
 		defer reader.Close()
 		for at := uint64(0); at < last; {
 			msg, err := reader.Next(ctx)
@@ -527,8 +520,8 @@ func (l *Log) All(ctx context.Context) iter.Seq2[string, error] {
 				yield("", fmt.Errorf("read the checkpoints behind %d: %w", at, err))
 				return
 			}
-			at = msg.Position()
-			if !yield(string(msg.Data()), nil) {
+			at = msg.Position
+			if !yield(string(msg.Data), nil) {
 				return
 			}
 		}
