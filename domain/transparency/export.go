@@ -32,7 +32,7 @@ type Header struct {
 // line is any other line of an export.
 type line struct {
 	Position   uint64    `json:"position,omitempty"`
-	Hash       tlog.Hash `json:"hash,omitzero"`        // of the leaf, in the tree of the server
+	Hash       tlog.Hash `json:"leaf_hash,omitzero"`   // of the leaf, in the tree of the server
 	Leaf       *string   `json:"leaf,omitempty"`       // the bytes, where they are UTF-8
 	LeafBase64 []byte    `json:"leaf_b64,omitempty"`   // else
 	Checkpoint string    `json:"checkpoint,omitempty"` // of the commits up to here
