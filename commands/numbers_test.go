@@ -74,7 +74,7 @@ func created(at domain.Stamp) string { return fmt.Sprint("@", at.Position) }
 func TestNumbersRunOut(t *testing.T) {
 	d := newDecider(t, domain.DefaultLimits())
 	d.must(shop()...)
-	d.p, _ = d.p.Evolve([]domain.Event{domain.SegmentCreated{ID: 1<<31 - 3, Key: "last"}}, domain.Stamp{})
+	d.p, _ = d.p.Evolve([]domain.Event{domain.SegmentCreated{ID: 1<<31 - 3, Key: "last", Revision: 1}}, domain.Stamp{})
 	for _, c := range []commands.Command{
 		commands.CreateFeature{Key: "new"}, commands.CreateEnvironment{Key: "new"}, commands.CloneEnvironment{Source: "prod", Key: "new"},
 		commands.SetVariants{Feature: "checkout", Variants: []commands.VariantInput{{Key: "a"}, {Key: "b"}, {Key: "c"}}},

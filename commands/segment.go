@@ -48,7 +48,7 @@ func (c CreateSegment) Decide(p *domain.Project, in *Inputs) ([]domain.Event, er
 		return nil, err
 	}
 	n := numbersOf(p)
-	e := domain.SegmentCreated{ID: n.next(), Key: c.Key, Name: c.Name, Description: c.Description, Feature: c.Feature}
+	e := domain.SegmentCreated{ID: n.next(), Key: c.Key, Name: c.Name, Description: c.Description, Feature: c.Feature, Revision: 1}
 	e.Rules, e.LastNode = domain.NumberNodes(nil, c.Rules, 0)
 	return []domain.Event{e}, n.err
 }

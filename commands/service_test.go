@@ -128,7 +128,7 @@ func TestDoSeveral(t *testing.T) {
 	for _, e := range result.Events {
 		types = append(types, e.EventType())
 	}
-	want := []string{"segment.created.v1", "feature.created.v1", "segment_override.set.v1", "segment_override.removed.v1", "segment.deleted.v1", "feature.updated.v1"}
+	want := []string{"segment.created.v2", "feature.created.v1", "segment_override.set.v1", "segment_override.removed.v1", "segment.deleted.v1", "feature.updated.v1"}
 	if !slices.Equal(types, want) || l.last(t) != 2 || l.project().Features.Get("new").Description != "d" || l.project().Segments.Get("new") != nil {
 		t.Errorf("recorded are %v at %d, want %v", types, l.last(t), want)
 	}

@@ -19,8 +19,8 @@ func contentShop() *domain.Project {
 		domain.FeatureCreated{ID: 7, Key: "split", Seeds: map[string]int32{"prod": 8, "dev": 9}, Variants: []domain.Variant{
 			{ID: 10, Key: "a", Value: evaluation.String("a"), Weight: 10}, {ID: 11, Key: "b", Value: evaluation.String("b")},
 		}},
-		domain.SegmentCreated{ID: 12, Key: "used", Rules: onCountry("US"), LastNode: 2},
-		domain.SegmentCreated{ID: 13, Key: "idle", Rules: onCountry("US"), LastNode: 2},
+		domain.SegmentCreated{ID: 12, Key: "used", Revision: 1, Rules: onCountry("US"), LastNode: 2},
+		domain.SegmentCreated{ID: 13, Key: "idle", Revision: 1, Rules: onCountry("US"), LastNode: 2},
 		domain.SegmentOverrideSet{Environment: "prod", Feature: "plain", Segment: "used", Seed: 14},
 	)
 }

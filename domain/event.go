@@ -63,7 +63,7 @@ var decoders = map[string]decoder{
 	"feature.variants_unpinned.v1":   as[FeatureVariantsUnpinned],
 	"feature.deleted.v1":             as[FeatureDeleted],
 	"feature_state.set.v1":           as[FeatureStateSet],
-	"segment.created.v1":             as[SegmentCreated],
+	"segment.created.v2":             as[SegmentCreated],
 	"segment.updated.v1":             as[SegmentUpdated],
 	"segment.rules_set.v1":           as[SegmentRulesSet],
 	"segment.pinned.v1":              as[SegmentPinned],

@@ -34,13 +34,16 @@ type VariantsPin struct {
 	Changed  Stamp     `json:"changed"`
 }
 
-// SegmentCreated adds a segment.
+// SegmentCreated adds a segment, or brings one back. Version 1 had no revision:
+// a segment that came back began at 1 again, so that one number named two sets
+// of rules.
 type SegmentCreated struct {
 	ID          int32             `json:"id"`
 	Key         string            `json:"key"`
 	Name        string            `json:"name"`
 	Description string            `json:"description,omitempty"`
 	Feature     string            `json:"feature,omitempty"`
+	Revision    int               `json:"revision"` // 1, or what it was
 	Rules       []evaluation.Rule `json:"rules"`
 	LastNode    int               `json:"last_node"`
 }
@@ -94,7 +97,7 @@ type FeatureVariantsUnpinned struct {
 }
 
 // EventType implements Event.
-func (SegmentCreated) EventType() string { return "segment.created.v1" }
+func (SegmentCreated) EventType() string { return "segment.created.v2" }
 
 // EventType implements Event.
 func (SegmentUpdated) EventType() string { return "segment.updated.v1" }
@@ -167,7 +170,7 @@ func (e FeatureVariantsUnpinned) Objects(*Project) []Object {
 func (e SegmentCreated) apply(p *Project, at Stamp) {
 	p.Segments = p.Segments.Set(e.Key, &Segment{
 		ID: e.ID, Key: e.Key, Name: e.Name, Description: e.Description, Feature: e.Feature,
-		Revision: 1, Rules: e.Rules, LastNode: e.LastNode, Created: at, Changed: at,
+		Revision: e.Revision, Rules: e.Rules, LastNode: e.LastNode, Created: at, Changed: at,
 	})
 	p.used(e.ID)
 }

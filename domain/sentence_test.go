@@ -25,13 +25,13 @@ func shop() []domain.Event {
 				{ID: 5, Key: "grid", Value: evaluation.String("g"), Weight: 10}, {ID: 6, Key: "list", Value: evaluation.String("l"), Weight: 20},
 			},
 		},
-		domain.SegmentCreated{ID: 7, Key: "western_users", Name: "Western users", Rules: western(is("c2", "plan", "pro"), is("c3", "beta", "true"), is("c4", "country", "US"))},
-		domain.SegmentCreated{ID: 8, Key: "tree", Rules: []evaluation.Rule{
+		domain.SegmentCreated{ID: 7, Key: "western_users", Revision: 1, Name: "Western users", Rules: western(is("c2", "plan", "pro"), is("c3", "beta", "true"), is("c4", "country", "US"))},
+		domain.SegmentCreated{ID: 8, Key: "tree", Revision: 1, Rules: []evaluation.Rule{
 			{ID: "r1", Type: evaluation.All, Conditions: []evaluation.Condition{is("c2", "plan", "pro"), is("c3", "country", "US")}, Rules: []evaluation.Rule{
 				{ID: "r4", Type: evaluation.Any, Conditions: []evaluation.Condition{is("c5", "beta", "true")}},
 			}},
 		}},
-		domain.SegmentCreated{ID: 9, Key: "beta"},
+		domain.SegmentCreated{ID: 9, Key: "beta", Revision: 1},
 		domain.SegmentOverrideSet{Environment: "production", Feature: "checkout", Segment: "beta", Seed: 10, Place: 0},
 		domain.SegmentOverrideSet{Environment: "production", Feature: "checkout", Segment: "tree", Seed: 11, Place: 1},
 		domain.SegmentOverrideSet{Environment: "production", Feature: "checkout", Segment: "western_users", Seed: 12, Place: 2},
@@ -183,7 +183,7 @@ func TestSentence(t *testing.T) {
 			`Ana changed checkout in production: value "a" to "` + long[:120] + `…"`,
 		},
 
-		"segment created": {[]domain.Event{domain.SegmentCreated{ID: 20, Key: "gamma"}}, `Ana created segment gamma`},
+		"segment created": {[]domain.Event{domain.SegmentCreated{ID: 20, Key: "gamma", Revision: 1}}, `Ana created segment gamma`},
 		"segment deleted": {
 			[]domain.Event{domain.SegmentDeleted{Segment: "tree"}},
 			`Ana deleted segment tree

@@ -129,10 +129,12 @@ func (p *Project) segmentTransition(o Object, image json.RawMessage) ([]Event, e
 	return events, nil
 }
 
-// Recreated is the event that brings a deleted segment back, with the number it had.
+// Recreated is the event that brings a deleted segment back, with the number and
+// the revision it had.
 func (s *Segment) Recreated() SegmentCreated {
 	return SegmentCreated{
-		ID: s.ID, Key: s.Key, Name: s.Name, Description: s.Description, Feature: s.Feature, Rules: s.Rules, LastNode: s.LastNode,
+		ID: s.ID, Key: s.Key, Name: s.Name, Description: s.Description, Feature: s.Feature,
+		Revision: s.Revision, Rules: s.Rules, LastNode: s.LastNode,
 	}
 }
 

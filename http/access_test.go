@@ -206,7 +206,7 @@ func TestAccessIsRecorded(t *testing.T) {
 			fmt.Sprintf("shop/live@position:%d..position:%d %s,segment:ill", version(4), version(6), ada), fmt.Sprintf("shop/live@position:%d..position:%d %s,segment:ill", version(4), version(6), ada)},
 		{"a preview", "POST", live + "/rollback", `{"version":6,"dry_run":true}`, 200, "shop/live segment:ill", "shop/live segment:ill"},
 		{"whom it would affect", "POST", shop + "/changes", `{"commands":[{"command":"remove_identity_override","environment":"live","feature":"checkout","identifier":"ada"}],"dry_run":true,"impact":{"stored":5}}`, 200, "shop/live " + ada, "shop/live " + ada},
-		{"the audit of a segment", "GET", "/admin/v1/audit?project=shop&object=segment:west&type=segment.created.v1", "", 200, "", "shop segment:west"},
+		{"the audit of a segment", "GET", "/admin/v1/audit?project=shop&object=segment:west&type=segment.created.v2", "", 200, "", "shop segment:west"},
 		{"the audit", "GET", "/admin/v1/audit?project=shop&type=identity_override.set.v1", "", 200, "shop/live " + ada, "shop/live " + ada},
 		{"its export", "GET", "/admin/v1/audit/export?project=shop&type=segment.rules_set.v1", "", 200, "shop segment:ill", "shop segment:ill"},
 		{"an entry", "GET", fmt.Sprintf("/admin/v1/audit/%d", version(5)), "", 200, "shop/live " + ada, "shop/live " + ada},

@@ -53,7 +53,7 @@ func ofrepShop() []domain.Event {
 	broken := feature(32, "theme_broken", true, evaluation.String(`{"color": red}`))
 	broken.ObjectValue = true
 	segment := func(id int32, key string, rules ...evaluation.Rule) domain.SegmentCreated {
-		return domain.SegmentCreated{ID: id, Key: key, Name: key, Rules: rules}
+		return domain.SegmentCreated{ID: id, Key: key, Revision: 1, Name: key, Rules: rules}
 	}
 	all := func(conditions ...evaluation.Condition) evaluation.Rule {
 		return evaluation.Rule{Type: evaluation.All, Conditions: conditions}

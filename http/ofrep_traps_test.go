@@ -233,7 +233,7 @@ func TestOFREPAnonymous(t *testing.T) {
 	for name, c := range conditions {
 		rule := evaluation.Rule{Type: evaluation.All, Rules: []evaluation.Rule{{Type: evaluation.Any, Conditions: []evaluation.Condition{c}}}}
 		events = append(events,
-			domain.SegmentCreated{ID: id, Key: "s_" + name, Name: name, Rules: []evaluation.Rule{rule}},
+			domain.SegmentCreated{ID: id, Key: "s_" + name, Revision: 1, Name: name, Rules: []evaluation.Rule{rule}},
 			domain.FeatureCreated{ID: id + 1, Key: "f_" + name, DefaultEnabled: true, InitialValue: evaluation.Int(1), Seeds: map[string]int32{"production": id + 2}},
 			domain.SegmentOverrideSet{Environment: "production", Feature: "f_" + name, Segment: "s_" + name, Seed: id + 3, Enabled: true, Value: evaluation.Int(2)},
 		)

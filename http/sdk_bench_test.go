@@ -34,7 +34,7 @@ func largeShop(features int) []domain.Event {
 			rule.Conditions = append(rule.Conditions, conditions[(i+j)%len(conditions)])
 		}
 		key := fmt.Sprintf("segment_%03d", i)
-		events = append(events, domain.SegmentCreated{ID: next(), Key: key, Name: key, Rules: []evaluation.Rule{rule}})
+		events = append(events, domain.SegmentCreated{ID: next(), Key: key, Revision: 1, Name: key, Rules: []evaluation.Rule{rule}})
 	}
 	for i := range features {
 		f := domain.FeatureCreated{

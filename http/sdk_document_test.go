@@ -43,11 +43,11 @@ func TestSDKDocument(t *testing.T) {
 	f.commit(t, 1234567*time.Microsecond,
 		domain.EnvironmentCreated{ID: 20, Key: "staging", Name: "Staging", ClientKey: "staging", Seeds: map[string]int32{"checkout": 21, "fraud_score": 22, "New_Search": 23, "old_cart": 24}},
 		domain.SegmentOverrideSet{Environment: "staging", Feature: "checkout", Segment: "beta", Seed: 25, Enabled: true},
-		domain.SegmentCreated{ID: 26, Key: "tenth", Name: "A tenth", Rules: []evaluation.Rule{{Type: evaluation.All, Rules: []evaluation.Rule{
+		domain.SegmentCreated{ID: 26, Key: "tenth", Revision: 1, Name: "A tenth", Rules: []evaluation.Rule{{Type: evaluation.All, Rules: []evaluation.Rule{
 			{Type: evaluation.None, Conditions: []evaluation.Condition{{Property: "", Operator: evaluation.PercentageSplit, Value: "10"}, {Property: "plan", Operator: evaluation.IsSet}}},
 		}}}},
-		domain.SegmentCreated{ID: 27, Key: "only_search", Name: "Only search", Feature: "New_Search", Rules: []evaluation.Rule{{Type: evaluation.Any}}},
-		domain.SegmentCreated{ID: 28, Key: "not_used", Name: "Not used here", Feature: "New_Search", Rules: []evaluation.Rule{{Type: evaluation.Any}}},
+		domain.SegmentCreated{ID: 27, Key: "only_search", Revision: 1, Name: "Only search", Feature: "New_Search", Rules: []evaluation.Rule{{Type: evaluation.Any}}},
+		domain.SegmentCreated{ID: 28, Key: "not_used", Revision: 1, Name: "Not used here", Feature: "New_Search", Rules: []evaluation.Rule{{Type: evaluation.Any}}},
 		domain.SegmentOverrideSet{Environment: "production", Feature: "New_Search", Segment: "only_search", Seed: 29, Enabled: true, Value: evaluation.String("classic"), Weights: map[string]float64{"grid": 54.54}},
 		domain.SegmentOverrideSet{Environment: "production", Feature: "checkout", Segment: "tenth", Seed: 30, Place: 0, Value: evaluation.Bool(false)},
 		domain.SegmentPinned{Environment: "production", Segment: "tenth", Revision: 1, Rules: []evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{{Property: "$.identity.key", Operator: evaluation.PercentageSplit, Value: "10"}}}}},

@@ -94,7 +94,7 @@ func sdkShop() []domain.Event {
 			},
 		},
 		domain.FeatureCreated{ID: 11, Key: "old_cart", InitialValue: evaluation.Null(), Seeds: map[string]int32{"production": 12}},
-		domain.SegmentCreated{ID: 13, Key: "beta", Name: "Beta users", Rules: []evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{
+		domain.SegmentCreated{ID: 13, Key: "beta", Revision: 1, Name: "Beta users", Rules: []evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{
 			{Property: "email", Operator: evaluation.Contains, Value: "@example.com"},
 		}}}},
 		domain.SegmentOverrideSet{Environment: "production", Feature: "checkout", Segment: "beta", Seed: 14, Enabled: true, Value: evaluation.String("one page")},

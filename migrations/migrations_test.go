@@ -60,6 +60,33 @@ func TestUpcast(t *testing.T) {
 	}
 }
 
+// TestSteps fixes what the real steps make of old events.
+func TestSteps(t *testing.T) {
+	tests := []struct{ name, eventType, data, wantType, want string }{
+		{
+			"a segment begins at revision 1", "segment.created.v1", `{"id":16,"key":"beta","name":"Beta <1>","rules":[{"id":"r2","type":"ALL"}],"last_node":2,"later":1.50}`,
+			"segment.created.v2", `{"id":16,"key":"beta","last_node":2,"later":1.50,"name":"Beta \u003c1\u003e","revision":1,"rules":[{"id":"r2","type":"ALL"}]}`,
+		},
+		{"no object", "segment.created.v1", `null`, "", ""},
+		{"a list", "segment.created.v1", `[]`, "", ""},
+	}
+	seen := map[string]bool{}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			gotType, got, err := Upcast(tt.eventType, json.RawMessage(tt.data))
+			if gotType != tt.wantType || string(got) != tt.want || (err != nil) != (tt.want == "") {
+				t.Errorf("got %s %s, %v; want %s %s", gotType, got, err, tt.wantType, tt.want)
+			}
+		})
+		seen[tt.eventType] = true
+	}
+	for from := range steps {
+		if !seen[from] {
+			t.Errorf("the step from %s is not tested", from)
+		}
+	}
+}
+
 // TestUpcastLeavesInput: the recorded bytes stay as they were.
 func TestUpcastLeavesInput(t *testing.T) {
 	data := json.RawMessage(`{"color":"red"}`)

@@ -35,7 +35,7 @@ func newBenchLog(b *testing.B, path string, features int) *benchLog {
 	for i := range 20 {
 		rules := onTrait("country", fmt.Sprint(i))
 		rules[0].ID, rules[0].Conditions[0].ID = "r2", "c1"
-		events = append(events, domain.SegmentCreated{ID: number(), Key: fmt.Sprintf("s%02d", i), Rules: rules, LastNode: 2})
+		events = append(events, domain.SegmentCreated{ID: number(), Key: fmt.Sprintf("s%02d", i), Revision: 1, Rules: rules, LastNode: 2})
 	}
 	for i := range features {
 		f := domain.FeatureCreated{ID: number(), Key: fmt.Sprintf("f%04d", i), InitialValue: evaluation.String("initial"), Seeds: map[string]int32{}}

@@ -40,7 +40,7 @@ func newTallied(t testing.TB, features int) *tallied {
 	events := []domain.Event{
 		domain.ProjectCreated{Key: "shop", Name: "The MART"},
 		domain.EnvironmentCreated{ID: 2, Key: "production", Name: "Production", ClientKey: "shop-production", EnvironmentSettings: domain.DefaultEnvironmentSettings()},
-		domain.SegmentCreated{ID: 3, Key: "beta", Name: "Beta users", Rules: []evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{
+		domain.SegmentCreated{ID: 3, Key: "beta", Revision: 1, Name: "Beta users", Rules: []evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{
 			{Property: "beta", Operator: evaluation.Equal, Value: "yes"},
 		}}}},
 	}

@@ -165,8 +165,8 @@ func TestApplyRefusesAGap(t *testing.T) {
 // shared a transaction with; they say so until it can be applied.
 func TestApplyFails(t *testing.T) {
 	for name, bad := range map[string]domain.Event{
-		"when it is written":  domain.SegmentCreated{ID: 9, Key: strings.Repeat("k", 40_000)},
-		"when it is compiled": domain.SegmentCreated{ID: 9, Key: "s", Rules: []evaluation.Rule{{Type: "SOME"}}},
+		"when it is written":  domain.SegmentCreated{ID: 9, Key: strings.Repeat("k", 40_000), Revision: 1},
+		"when it is compiled": domain.SegmentCreated{ID: 9, Key: "s", Revision: 1, Rules: []evaluation.Rule{{Type: "SOME"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := emptyViews(t)

@@ -166,7 +166,7 @@ func (h *history) opening(yield func([]domain.Event) bool) {
 	}
 	for i := range madeSegments {
 		rules, last := domain.NumberNodes(nil, h.rules(), 0)
-		if !yield([]domain.Event{domain.SegmentCreated{ID: h.number(), Key: madeSegment(i), Name: madeSegment(i), Rules: rules, LastNode: last}}) {
+		if !yield([]domain.Event{domain.SegmentCreated{ID: h.number(), Key: madeSegment(i), Revision: 1, Name: madeSegment(i), Rules: rules, LastNode: last}}) {
 			return
 		}
 	}
