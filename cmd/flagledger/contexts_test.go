@@ -1,0 +1,84 @@
+package main
+
+import (
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// A strict project takes what it declares: by whatever route traits come in, a sensitive one decides flags and is not stored, and an undeclared one is
+// dropped. Neither is in what is told of the identity later, also after a restart, nor in the clear in any file.
+func TestSensitiveTraits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := ready(t, "--data-dir", dir, "--log-level", "debug")
+	p.openShop("checkout")
+	for key, declaration := range map[string]string{
+		"plan": `{"type":"string"}`, "visits": `{"type":"integer"}`,
+		"diagnosis": `{"type":"string","privacy":"sensitive"}`, "weight": `{"type":"integer","privacy":"sensitive"}`,
+	} {
+		p.do(request{method: http.MethodPut, path: shop + "/contexts/" + key, body: declaration}, nil)
+	}
+	p.do(request{method: http.MethodPatch, path: shop, body: `{"strict_contexts":true}`}, nil)
+	p.do(request{path: shop + "/segments", body: `{"key":"ill","rules":[{"field":"diagnosis","operator":"regex","values":["^ill-"]}]}`}, nil)
+	p.do(request{method: http.MethodPut, path: live + "/features/checkout/segment-overrides/ill", body: `{"enabled":true,"value":"careful"}`}, nil)
+
+	const traits = `"traits":[{"trait_key":"plan","trait_value":"plan-9d2e-public"},{"trait_key":"diagnosis","trait_value":"ill-9d2e-sensitive"},{"trait_key":"shoe","trait_value":"shoe-9d2e-undeclared"}]`
+	for _, tt := range []struct{ method, path, body, contains string }{
+		{"POST", "/api/v1/identities/", `{"identifier":"ada",` + traits + `}`, `"careful"`},
+		{"POST", "/api/v1/identities/", `{"identifier":"bob","transient":true,` + traits + `}`, `"careful"`},
+		{"POST", "/api/v1/bulk-identities/", `{"data":[{"identifier":"ada",` + traits + `}]}`, ""},
+		{"POST", "/api/v1/traits/", `{"identity":{"identifier":"ada"},"trait_key":"diagnosis","trait_value":"ill-9d2e-sensitive"}`, ""},
+		{"POST", "/api/v1/traits/", `{"identity":{"identifier":"ada"},"trait_key":"shoe","trait_value":"shoe-9d2e-undeclared"}`, ""},
+		{"PUT", "/api/v1/traits/bulk/", `[{"identity":{"identifier":"ada"},"trait_key":"diagnosis","trait_value":"ill-9d2e-sensitive"},{"identity":{"identifier":"eve"},"trait_key":"shoe","trait_value":"shoe-9d2e-undeclared"}]`, ""},
+		{"POST", "/api/v1/traits/increment-value/", `{"identifier":"ada","trait_key":"weight","increment_by":840629173}`, ""},
+		{"POST", "/api/v1/traits/increment-value/", `{"identifier":"ada","trait_key":"size","increment_by":840629173}`, ""},
+		{"POST", "/api/v1/traits/increment-value/", `{"identifier":"ada","trait_key":"visits","increment_by":730517284}`, ""},
+		{"POST", "/ofrep/v1/evaluate/flags/checkout", `{"context":{"targetingKey":"ada","diagnosis":"ill-9d2e-sensitive","shoe":"shoe-9d2e-undeclared"}}`, `"careful"`},
+		{"POST", "/ofrep/v1/evaluate/flags", `{"context":{"targetingKey":"ada","diagnosis":"ill-9d2e-sensitive","shoe":"shoe-9d2e-undeclared"}}`, `"careful"`},
+		{"POST", live + "/evaluate", `{"identifier":"ada","traits":{"diagnosis":"ill-9d2e-sensitive"}}`, `"careful"`},
+		{"POST", live + "/rollback", `{"version":1,"dry_run":true,"impact":{"identities":[{"identifier":"ada","traits":{"diagnosis":"ill-9d2e-sensitive"}}]}}`, ""},
+	} {
+		r := request{method: tt.method, path: tt.path, body: tt.body, header: map[string]string{"X-Environment-Key": clientKey, "X-API-Key": clientKey}}
+		if a := p.do(r, nil); !strings.Contains(string(a.body), tt.contains) {
+			t.Errorf("%s %s: %s, want %s in it", tt.path, tt.body, a.body, tt.contains)
+		}
+	}
+
+	unwanted := map[string]string{"a sensitive trait": "9d2e-sensitive", "an undeclared trait": "9d2e-undeclared", "a sensitive or undeclared number": "840629173"}
+	isStored := func(p *program) {
+		t.Helper()
+		told := string(p.do(request{path: live + "/identities/ada"}, nil).body)
+		if !strings.Contains(told, "plan-9d2e-public") || !strings.Contains(told, "730517284") {
+			t.Errorf("the identity has lost what may be stored: %s", told)
+		}
+		lacks(t, "the identity", told, unwanted)
+		again := string(p.do(request{path: "/api/v1/identities/?identifier=ada", header: map[string]string{"X-Environment-Key": clientKey}}, nil).body)
+		if strings.Contains(again, `"careful"`) {
+			t.Errorf("what was not stored still decides: %s", again)
+		}
+		lacks(t, "the flags", again, unwanted)
+	}
+	isStored(p)
+	p.stop(syscall.SIGTERM)
+	restarted := ready(t, "--data-dir", dir) // what is stored is sealed, and only read again here
+	isStored(restarted)
+	restarted.stop(syscall.SIGTERM)
+
+	lacks(t, "the log", p.stderr.String(), unwanted)
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		lacks(t, path, string(content), unwanted)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
