@@ -22,7 +22,7 @@ import (
 // ofrep is the part of the server that OpenFeature providers talk to.
 type ofrep struct {
 	*sdk
-	headers []constantHeader
+	headers constantHeaders
 	wait    time.Duration // how long an answer waits for the views to be as recent as the client knows the flags to be
 }
 
@@ -60,11 +60,10 @@ var (
 func (s *Server) ofrepRoutes() []route { return newOFREP(newSDK(s)).routes() }
 
 func newOFREP(k *sdk) *ofrep {
-	return &ofrep{sdk: k, wait: time.Second, headers: []constantHeader{
+	return &ofrep{sdk: k, wait: time.Second, headers: constantHeaders{[]constantHeader{
 		{"Access-Control-Allow-Origin", []string{"*"}},
-		{"Access-Control-Expose-Headers", []string{"ETag, Retry-After"}},
 		{"Cache-Control", []string{"private, no-cache"}},
-	}}
+	}, []string{"ETag, Retry-After"}}}
 }
 
 // The beginnings of the paths.
@@ -113,9 +112,7 @@ func (o *ofrep) keyed(handle func(echo.Context, sdkAccess) error) echo.HandlerFu
 func (o *ofrep) open(handle echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		header := c.Response().Header()
-		for _, h := range o.headers {
-			header[h.name] = h.value
-		}
+		o.headers.set(c)
 		err := handle(c)
 		failure, ok := errors.AsType[*ofrepFailure](err)
 		if !ok {

@@ -29,7 +29,7 @@ import (
 // sdk is the part of the server that SDKs talk to.
 type sdk struct {
 	*Server
-	headers    []constantHeader
+	headers    constantHeaders
 	increments sync.Mutex // makes reading, adding and storing one step
 	streams    streamTimes
 }
@@ -125,10 +125,7 @@ func (k *sdk) keyed(handle func(echo.Context, sdkAccess) error) echo.HandlerFunc
 // refusals.
 func (k *sdk) open(handle echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		header := c.Response().Header()
-		for _, h := range k.headers {
-			header[h.name] = h.value
-		}
+		k.headers.set(c)
 		err := handle(c)
 		if refusal, ok := errors.AsType[*sdkError](err); ok {
 			return refuse(c, refusal)
@@ -162,11 +159,30 @@ func answerValue(c echo.Context, v any) error {
 	return answerJSON(c, http.StatusOK, body)
 }
 
-// constantHeader is a header that is the same in all answers. Its value is
-// shared by them, and only read.
+// constantHeaders are headers that are the same in all answers. Their values
+// are shared, and only read.
+type constantHeaders struct {
+	all []constantHeader
+	// exposed are the headers that a page of another origin may read, for
+	// answers to such. Others do not get it: a map of more than eight headers
+	// costs a request more than the headers do.
+	exposed []string
+}
+
 type constantHeader struct {
 	name  string
 	value []string
+}
+
+// set puts the headers into the answer.
+func (h constantHeaders) set(c echo.Context) {
+	header := c.Response().Header()
+	for _, one := range h.all {
+		header[one.name] = one.value
+	}
+	if c.Request().Header["Origin"] != nil {
+		header["Access-Control-Expose-Headers"] = h.exposed
+	}
 }
 
 var (
@@ -174,15 +190,14 @@ var (
 	contentTypeStream = []string{"text/event-stream"}
 )
 
-func sdkHeaders(version string) []constantHeader {
-	return []constantHeader{
+func sdkHeaders(version string) constantHeaders {
+	return constantHeaders{[]constantHeader{
 		{"Access-Control-Allow-Origin", []string{"*"}},
-		{"Access-Control-Expose-Headers", []string{"x-flagsmith-document-updated-at, ETag, Retry-After"}},
 		{"Cache-Control", []string{"max-age=0, no-cache, no-store, must-revalidate, private"}},
 		{"Expires", []string{"Thu, 01 Jan 1970 00:00:00 GMT"}},
 		{"Flagsmith-Version", []string{version}},
 		{"Pragma", []string{"no-cache"}},
-	}
+	}, []string{"x-flagsmith-document-updated-at, ETag, Retry-After"}}
 }
 
 // preflight tells a browser that a page may send what SDKs send.

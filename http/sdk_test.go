@@ -301,6 +301,7 @@ func TestSDKHeaders(t *testing.T) {
 		{path: "/api/v1/environment-document", key: serverKey},
 		{path: "/api/v1/flags/", key: "wrong"},
 	} {
+		tc.headers = "Origin: https://shop.example"
 		_, h, _ := f.send(t, server.URL, tc)
 		for name, want := range map[string]string{
 			"Flagsmith-Version": "1.2.3", "Content-Type": "application/json", "Pragma": "no-cache", "Access-Control-Allow-Origin": "*",
