@@ -27,16 +27,27 @@ type preparedAnswer struct {
 // jsonBody is a body with its length as a header.
 type jsonBody struct {
 	bytes  []byte
-	length []string
+	length []string // nil where net/http writes it
 }
 
-func newJSONBody(b []byte) jsonBody { return jsonBody{b, []string{strconv.Itoa(len(b))}} }
+// lengthKnown is up to which size in bytes net/http finds out by itself how long
+// an answer is. It buffers 2,048.
+const lengthKnown = 2000
+
+func newJSONBody(b []byte) jsonBody {
+	if len(b) <= lengthKnown {
+		return jsonBody{b, nil}
+	}
+	return jsonBody{b, []string{strconv.Itoa(len(b))}}
+}
 
 // answer sends the body whole.
 func (b jsonBody) answer(c echo.Context, status int) error {
 	header := c.Response().Header()
 	header["Content-Type"] = contentTypeJSON
-	header["Content-Length"] = b.length
+	if b.length != nil {
+		header["Content-Length"] = b.length
+	}
 	c.Response().WriteHeader(status)
 	_, _ = c.Response().Write(b.bytes) // the client may be gone
 	return nil
@@ -64,12 +75,12 @@ const gzipFrom = 1000
 func (k *sdk) answerPrepared(c echo.Context, at sdkAccess, p *preparedAnswer) error {
 	header := c.Response().Header()
 	header["Etag"] = p.etag
-	header["Last-Modified"] = p.modified
 	header["Vary"] = varyEncoding
 	at.setUpdated(c)
 	if k.hasCurrent(c.Request().Header, at.snapshot, p.etag[0]) {
-		return c.NoContent(http.StatusNotModified)
+		return c.NoContent(http.StatusNotModified) // the client has the rest
 	}
+	header["Last-Modified"] = p.modified
 	body := p.body
 	if len(body.bytes) >= gzipFrom && acceptsGzip(c.Request().Header.Get("Accept-Encoding")) {
 		body = p.zipped()
