@@ -38,6 +38,11 @@ lint: ## Format, vet, modernize, staticcheck, errcheck, errorlint, exhaustive sw
 properties: ## The past under random commands, CHECKS (2000) runs of each property
 	go test -count 1 -timeout 60m -run '^(TestAdminPast|TestRollback|TestUndoOfTheLast|TestViewsFollowTheLog)$$' ./http ./projections -rapid.checks=$(CHECKS)
 
+vuln: ## Known vulnerabilities in what the program uses; skipped, and says so, where vuln.go.dev cannot be reached
+	@found=$$(go tool govulncheck ./... 2>&1); status=$$?; echo "$$found"; \
+	case "$$status $$found" in "1 govulncheck: fetching vulnerabilities: "*) echo "SKIPPED: the database of vulnerabilities cannot be reached"; exit 0;; esac; \
+	exit $$status
+
 bench: ## Benchmarks with allocations (BENCH=regexp)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
