@@ -259,6 +259,10 @@ func TestSentence(t *testing.T) {
 			[]domain.Event{order("western_users", "beta", "tree")},
 			`Ana put segment override western_users of checkout in production from place 3 to 1`,
 		},
+		"overrides turned round": {
+			[]domain.Event{order("western_users", "tree", "beta")},
+			`Ana changed the segment overrides of checkout in production: put segment override western_users from place 3 to 1; left segment override tree at place 2`,
+		},
 		"override moved and changed": {
 			[]domain.Event{order("western_users", "beta", "tree"), override("western_users", true, evaluation.String("w"))},
 			`Ana put segment override western_users of checkout in production from place 3 to 1, enabled it and changed its value from null to "w"`,
