@@ -27,16 +27,17 @@ import (
 
 // The size of the made-up project.
 const (
-	madeEnvironments = 50 // the first of them is production
-	madeFeatures     = 300
-	madeSegments     = 100
-	madeOverridden   = 60 // features with segment overrides, in every environment
-	madePersons      = 300
+	madeFeatures   = 300
+	madeSegments   = 100
+	madeOverridden = 60 // features with segment overrides, in every environment
+	madePersons    = 300
 )
 
 // A history makes up the log of a big project: always the same one. Two dozen people and two robots change it, mostly in production and mostly
 // the same features, each change with its reason. Every commit is one that commands could have led to, and changes something.
 type history struct {
+	environments int // the first of them is production
+
 	random  *rand.Rand
 	bytes   *rand.ChaCha8
 	project *domain.Project
@@ -46,12 +47,13 @@ type history struct {
 	events  []domain.Event
 }
 
-func newHistory() *history {
+func newHistory(environments int) *history {
 	var seed [32]byte
 	copy(seed[:], "flagledger at scale")
 	source := rand.NewChaCha8(seed)
 	h := &history{
-		random: rand.New(source), bytes: source, project: &domain.Project{ID: domain.ProjectID("shop")}, last: 1,
+		environments: environments,
+		random:       rand.New(source), bytes: source, project: &domain.Project{ID: domain.ProjectID("shop")}, last: 1,
 		time: time.Date(2025, 1, 6, 8, 0, 0, 0, time.UTC),
 	}
 	for name := range strings.FieldsSeq("Ana Ben Carla Dario Elif Femi Greta Hana Igor Jun Kofi Lena Marek Nia Olga Pavel Quinn Rosa Sven Tala Umar Vera Wen Yara ci-deploy ci-release") {
@@ -157,7 +159,7 @@ func (h *history) opening(yield func([]domain.Event) bool) {
 	if !yield([]domain.Event{domain.ProjectCreated{Key: "shop", Name: "Shop", ProjectSettings: domain.ProjectSettings{PersistTraits: true}}}) {
 		return
 	}
-	for i := range madeEnvironments {
+	for i := range h.environments {
 		key := madeEnvironment(i)
 		e := domain.EnvironmentCreated{ID: h.number(), Key: key, Name: key, ClientKey: "shop-" + key, EnvironmentSettings: domain.DefaultEnvironmentSettings()}
 		if !yield([]domain.Event{e}) {
@@ -175,7 +177,7 @@ func (h *history) opening(yield func([]domain.Event) bool) {
 			return
 		}
 	}
-	for env := range madeEnvironments {
+	for env := range h.environments {
 		var events []domain.Event
 		for i := range madeOverridden {
 			for place := range 1 + h.random.IntN(3) {
@@ -261,7 +263,7 @@ func (h *history) condition() evaluation.Condition {
 
 // change makes the events of the next commit, which change something.
 func (h *history) change() []domain.Event {
-	env := h.project.Environments.Get(madeEnvironment(h.often(madeEnvironments)))
+	env := h.project.Environments.Get(madeEnvironment(h.often(h.environments)))
 	f := h.project.Features.Get(madeFeature(h.often(madeFeatures)))
 	switch n := h.random.IntN(1000); {
 	case n < 690:
@@ -435,7 +437,7 @@ func publish(ctx context.Context, to *server.Server, commits iter.Seq[domain.Com
 // The made-up history is the same every time, has what the measurements look for, and each of its commits leads to a state without loose ends.
 func TestHistory(t *testing.T) {
 	const commits = 3000
-	a, b := newHistory(), newHistory()
+	a, b := newHistory(5), newHistory(5)
 	next, stop := iter.Pull(b.commits(commits))
 	defer stop()
 	types := map[string]int{}
@@ -459,7 +461,7 @@ func TestHistory(t *testing.T) {
 		before = after
 	}
 	p := a.project
-	if p.Environments.Len() != madeEnvironments || p.Features.Len() != madeFeatures || p.Segments.Len() != madeSegments || position != commits {
+	if p.Environments.Len() != 5 || p.Features.Len() != madeFeatures || p.Segments.Len() != madeSegments || position != commits {
 		t.Errorf("%d commits made %d environments, %d features, %d segments", position, p.Environments.Len(), p.Features.Len(), p.Segments.Len())
 	}
 	for _, kind := range []string{
