@@ -101,7 +101,7 @@ const (
 )
 
 // wrap makes a watermill message of one of the log.
-func wrap(m Message, pending uint64) *message.Message {
+func wrap(m Message) *message.Message {
 	id := m.commitID()
 	w := message.NewMessage(id, m.Payload)
 	for name, values := range m.Header {
@@ -110,7 +110,6 @@ func wrap(m Message, pending uint64) *message.Message {
 	w.Metadata[MetaPosition] = strconv.FormatUint(m.Position, 10)
 	w.Metadata[MetaSubject] = m.Subject
 	w.Metadata[MetaRecordedAt] = m.RecordedAt.Format(time.RFC3339Nano)
-	w.Metadata[MetaPending] = strconv.FormatUint(pending, 10)
 	leaf := m.Leaf().Hash()
 	w.Metadata[MetaLeafHash] = hex.EncodeToString(leaf[:])
 	w.Metadata[MetaCommitID] = id
@@ -123,6 +122,9 @@ func wrap(m Message, pending uint64) *message.Message {
 
 // Decode reads the commit of a message that a Subscriber delivered.
 func Decode(w *message.Message) (domain.Recorded, error) {
+	if d, ok := w.Context().Value(deliveryKey{}).(*delivery); ok {
+		return d.commit, d.err // it was decoded while others were processed
+	}
 	position, err := strconv.ParseUint(w.Metadata[MetaPosition], 10, 64)
 	if err != nil {
 		return domain.Recorded{}, fmt.Errorf("message %s: position: %w", w.UUID, err)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"flagledger/domain"
 )
 
 // A Subscriber feeds the log to a watermill router, for readers that keep their
@@ -82,13 +85,13 @@ func (s *Subscriber) run(ctx context.Context, out chan<- *message.Message) error
 	furthest := uint64(0) // how far it came so far
 	for {
 		r := s.store.readFrom(s.checkpoint() + 1)
-		err := s.deliver(ctx, r, out)
+		last, err := s.deliver(ctx, r, out)
 		r.close()
 		if !errors.Is(err, errNacked) {
 			return err
 		}
-		if r.next > furthest {
-			furthest = r.next
+		if last > furthest {
+			furthest = last
 			pause.reset()
 		}
 		if err := pause.wait(ctx); err != nil {
@@ -97,24 +100,64 @@ func (s *Subscriber) run(ctx context.Context, out chan<- *message.Message) error
 	}
 }
 
-// deliver passes on what the reader gives until a message is refused.
-func (s *Subscriber) deliver(ctx context.Context, r *reader, out chan<- *message.Message) error {
-	for {
-		m, pending, err := r.read(ctx)
-		if err != nil {
-			return err
-		}
-		if err := hand(ctx, out, wrap(m, pending)); err != nil {
-			return err
-		}
-	}
+// decodeAhead is how many commits are read and decoded while others are still
+// being processed. Each may have the size of a message.
+const decodeAhead = 16
+
+// A delivery is a message with the commit that stands in it, if it can be read.
+type delivery struct {
+	position, pending uint64
+	message           *message.Message
+	commit            domain.Recorded
+	err               error
 }
 
-// hand gives a message to the reader and waits for its answer.
-func hand(ctx context.Context, out chan<- *message.Message, m *message.Message) error {
+type deliveryKey struct{}
+
+// deliver passes on what the reader gives until a message is refused. It
+// returns the position of the last message that it handed over.
+func (s *Subscriber) deliver(ctx context.Context, r *reader, out chan<- *message.Message) (last uint64, err error) {
+	ahead := make(chan *delivery, decodeAhead)
+	ctx, stop := context.WithCancel(ctx)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer stop()
+	var end error // of reading, once ahead is closed
+	reading.Go(func() {
+		defer close(ahead)
+		for {
+			m, pending, err := r.read(ctx)
+			if err != nil {
+				end = err
+				return
+			}
+			d := &delivery{position: m.Position, pending: pending, message: wrap(m)}
+			d.commit, d.err = Decode(d.message)
+			select {
+			case ahead <- d:
+			case <-ctx.Done():
+				end = ctx.Err()
+				return
+			}
+		}
+	})
+	for d := range ahead {
+		last = d.position
+		if err := hand(ctx, out, d, max(d.pending, uint64(len(ahead)))); err != nil {
+			return last, err
+		}
+	}
+	return last, end
+}
+
+// hand gives a message to the reader and waits for its answer. pending is how
+// many are known to follow.
+func hand(ctx context.Context, out chan<- *message.Message, d *delivery, pending uint64) error {
 	own, done := context.WithCancel(ctx) // watermill's contract: over when the message is answered
 	defer done()
-	m.SetContext(own)
+	m := d.message
+	m.Metadata[MetaPending] = strconv.FormatUint(pending, 10)
+	m.SetContext(context.WithValue(own, deliveryKey{}, d))
 	select {
 	case out <- m:
 	case <-ctx.Done():

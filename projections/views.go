@@ -22,7 +22,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -214,7 +216,7 @@ func (v *Views) openFile() (*bbolt.DB, error) {
 	var db *bbolt.DB
 	schema := v.schema
 	err = guard(func() (err error) {
-		if db, err = openBolt(v.path, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType}); err != nil {
+		if db, err = openBolt(v.path, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapped()}); err != nil {
 			return err
 		}
 		if fresh {
@@ -245,6 +247,17 @@ func (v *Views) openFile() (*bbolt.DB, error) {
 		v.log.Info("the views are whole", "path", v.path, "bytes", info.Size(), "verified_in", time.Since(begun).Round(time.Millisecond))
 	}
 	return db, nil
+}
+
+// mapped is how much of the address space the file gets from the start, in
+// bytes. Where it grows beyond, the writer waits for the end of every read under
+// way, such as an export of the audit. Windows would make the file as large.
+func mapped() int {
+	size := uint64(16 << 30)
+	if runtime.GOOS == "windows" || size > math.MaxInt {
+		return 0
+	}
+	return int(size)
 }
 
 // openBolt is bbolt.Open with errors that say what to do.

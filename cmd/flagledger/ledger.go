@@ -40,7 +40,6 @@ type ledger struct {
 
 	opened    atomic.Pointer[opened]
 	connected chan struct{} // closed when opened is set
-	appended  atomic.Uint64 // position of the last commit that was recorded by this process
 	started   atomic.Bool   // the views have seen all that was there at the start, and the first token is made
 	cause     atomic.Pointer[error]
 }
@@ -179,11 +178,6 @@ func (l *ledger) follow(ctx context.Context, o *opened) error {
 		if err != nil {
 			return fmt.Errorf("commit %d: pending: %w", rec.Position, err)
 		}
-		// A message says how many there were behind it when it was sent. Those that
-		// came since, while the views were busy, share a transaction too.
-		if last := l.appended.Load(); last > rec.Position {
-			pending = max(pending, last-rec.Position)
-		}
 		return l.views.Apply(rec, pending)
 	})
 	if err := router.Run(ctx); err != nil {
@@ -263,8 +257,6 @@ func (l *ledger) Append(ctx context.Context, c domain.Commit, expected uint64) (
 		return 0, notReached()
 	}
 	position, err := o.store.Append(ctx, c, expected)
-	for last := l.appended.Load(); position > last && !l.appended.CompareAndSwap(last, position); last = l.appended.Load() {
-	}
 	if _, ok := errors.AsType[*eventstore.ConflictError](err); ok {
 		return 0, fmt.Errorf("%w: %w", commands.ErrConflict, err)
 	}
