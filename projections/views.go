@@ -22,9 +22,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"math"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -117,11 +115,14 @@ type state struct {
 	position  uint64
 	projects  map[string]*domain.Project // by id
 	snapshots map[EnvironmentID]*Snapshot
-	keys      map[string]SDKKey        // by client key, or hash of a server key
-	tokens    map[string]*domain.Token // by hash
-	heads     map[EnvironmentID]head
-	tree      transparency.Frontier // of the transparency log
-	next      chan struct{}         // closed when this state is superseded
+	// uncompiled says that the snapshots are not those of the state, which is not
+	// published.
+	uncompiled bool
+	keys       map[string]SDKKey        // by client key, or hash of a server key
+	tokens     map[string]*domain.Token // by hash
+	heads      map[EnvironmentID]head
+	tree       transparency.Frontier // of the transparency log
+	next       chan struct{}         // closed when this state is superseded
 }
 
 // Open opens or creates the views file, verifies it and loads what is in it. A
@@ -207,6 +208,11 @@ func (v *Views) startAnew(damage error) error {
 	return v.open()
 }
 
+// verifyFirst is the size up to which a file is verified before it is used, in
+// bytes, which takes half a second. To read a larger one would hold up the start
+// for seconds; it is verified beside what the process does.
+const verifyFirst = 1 << 30
+
 // openFile opens a file that is whole, a new one where there is none, or one of
 // another schema.
 func (v *Views) openFile() (*bbolt.DB, error) {
@@ -216,7 +222,7 @@ func (v *Views) openFile() (*bbolt.DB, error) {
 	var db *bbolt.DB
 	schema := v.schema
 	err = guard(func() (err error) {
-		if db, err = openBolt(v.path, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapped()}); err != nil {
+		if db, err = openBolt(v.path, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType}); err != nil {
 			return err
 		}
 		if fresh {
@@ -237,27 +243,19 @@ func (v *Views) openFile() (*bbolt.DB, error) {
 		}
 		return v.openFile()
 	}
-	if err == nil {
+	later := !fresh && info.Size() > verifyFirst
+	if err == nil && !later {
 		err = verify(db)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare views %s: %w", v.path, err), guard(db.Close))
 	}
-	if !fresh {
+	if later {
+		v.suspectDamage() // Watch begins with it
+	} else if !fresh {
 		v.log.Info("the views are whole", "path", v.path, "bytes", info.Size(), "verified_in", time.Since(begun).Round(time.Millisecond))
 	}
 	return db, nil
-}
-
-// mapped is how much of the address space the file gets from the start, in
-// bytes. Where it grows beyond, the writer waits for the end of every read under
-// way, such as an export of the audit. Windows would make the file as large.
-func mapped() int {
-	size := uint64(16 << 30)
-	if runtime.GOOS == "windows" || size > math.MaxInt {
-		return 0
-	}
-	return int(size)
 }
 
 // openBolt is bbolt.Open with errors that say what to do.
@@ -477,15 +475,16 @@ func (v *Views) apply(rec domain.Recorded, pending uint64) error {
 // views are visible only when they are complete.
 func (v *Views) flush(pending uint64) error {
 	b := v.batch
-	next, err := v.publishable(b)
+	if b.base.position == 0 && pending > 0 {
+		v.building.Store(true)
+	}
+	complete := !v.building.Load() || pending == 0 && b.position >= v.Position()
+	next, err := v.publishable(b, complete)
 	if err != nil {
 		return err
 	}
 	if err := v.settle(); err != nil {
 		return err
-	}
-	if b.base.position == 0 && pending > 0 {
-		v.building.Store(true)
 	}
 	writing := make(chan error, 1)
 	v.newest, v.batch, v.writing = next, nil, writing
@@ -499,7 +498,7 @@ func (v *Views) flush(pending uint64) error {
 			v.durable.Store(next.position)
 			v.applied.Add(uint64(b.commits))
 			v.catchUp.log(v.log, next.position, pending)
-			if !v.building.Load() || pending == 0 && next.position >= v.Position() {
+			if complete {
 				v.building.Store(false)
 				v.publish(next)
 			}
@@ -530,31 +529,51 @@ func (v *Views) publish(next *state) {
 	}
 }
 
-// publishable makes the state that readers see after the batch.
-func (v *Views) publishable(b *batch) (*state, error) {
+// publishable makes the state after the batch. Only one that is complete is
+// published, and needs snapshots.
+func (v *Views) publishable(b *batch, complete bool) (*state, error) {
 	next := &state{
-		position: b.position, projects: maps.Clone(b.base.projects), snapshots: maps.Clone(b.base.snapshots),
+		position: b.position, projects: maps.Clone(b.base.projects), snapshots: maps.Clone(b.base.snapshots), uncompiled: !complete,
 		keys: b.base.keys, tokens: b.base.tokens, heads: maps.Clone(b.base.heads), tree: b.tree, next: make(chan struct{}),
 	}
 	maps.Copy(next.projects, b.projects)
 	maps.Copy(next.heads, b.heads)
-	for id, key := range b.touched {
+	if b.keysTouched {
+		next.indexKeys()
+	}
+	touched := b.touched
+	if b.base.uncompiled {
+		touched = next.environments()
+		maps.DeleteFunc(next.snapshots, func(id EnvironmentID, _ *Snapshot) bool { return touched[id] == "" })
+	}
+	if !complete {
+		return next, nil
+	}
+	for id, key := range touched {
 		p := next.projects[id.Project]
 		env := p.Environments.Get(key)
 		if env == nil || env.ID != id.ID {
 			delete(next.snapshots, id)
 			continue
 		}
-		snap, err := v.compile(next.snapshots[id], p, env, b.heads[id])
+		snap, err := v.compile(next.snapshots[id], p, env, next.heads[id])
 		if err != nil {
 			return nil, err
 		}
 		next.snapshots[id] = snap
 	}
-	if b.keysTouched {
-		next.indexKeys()
-	}
 	return next, nil
+}
+
+// environments are the keys of all that there are.
+func (st *state) environments() map[EnvironmentID]string {
+	all := map[EnvironmentID]string{}
+	for _, p := range st.projects {
+		for key, env := range p.Environments.All() {
+			all[EnvironmentID{p.ID, env.ID}] = key
+		}
+	}
+	return all
 }
 
 // Project returns the project of that id; one that does not exist is empty.
