@@ -9,7 +9,7 @@ CHECKS   ?= 2000
 SEED     ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint properties bench bench-http bench-scale soak streams fuzz e2e agreement cover tidy check
+.PHONY: help build test race lint vuln properties bench bench-http bench-scale soak streams fuzz e2e agreement cover tidy check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

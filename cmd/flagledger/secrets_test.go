@@ -32,7 +32,8 @@ func TestSecrets(t *testing.T) {
 	p.do(request{path: live + "/keys", body: `{"name":"backend","kind":"server"}`}, &made)
 	secrets := map[string]string{
 		"the first token": rootToken, "a token": made.Token, "a server key": made.Key, "a token that is none": secretWrong, "a key that is none": secretKey,
-		"an identifier": secretPerson, "an identifier with an override": secretOverride, "a trait": secretTrait,
+		"the key that signs": signingKey(t, dir),
+		"an identifier":      secretPerson, "an identifier with an override": secretOverride, "a trait": secretTrait,
 	}
 	for what, secret := range secrets {
 		if secret == "" {
@@ -70,9 +71,19 @@ func TestSecrets(t *testing.T) {
 		{request{path: evaluate, header: ofrep, body: `{"context":["` + secretPerson + `"]}`}, 400},
 		{request{path: evaluate, header: map[string]string{"Authorization": "Bearer " + secretKey}, body: `{"context":{}}`}, 401},
 
+		{request{path: "/api/v1/identities/", header: map[string]string{"X-Environment-Key": clientKey, "Content-Encoding": "gzip"}, body: `{"identifier":"` + secretPerson + `"}`}, 415},
+		{request{path: "/api/v1/identities/", header: sdk, body: `{"identifier":"` + secretPerson + strings.Repeat("x", 1<<20) + `"}`}, 413},
+		{request{path: "/api/v1/flags/" + secretPerson, header: sdk}, 404},
+		{request{path: "/api/v1/identities//?identifier=" + secretPerson, header: sdk}, 404},
+
 		{request{path: "/admin/v1/whoami", token: made.Token}, 200},
 		{request{path: "/admin/v1/whoami", token: secretWrong}, 401},
 		{request{path: "/admin/v1/whoami?token=" + secretWrong}, 400},
+		{request{path: "/admin/v1/" + secretPerson}, 404},
+		{request{method: "BREW", path: live + "/identities/" + secretPerson}, 405},
+		{request{method: "PUT", path: live + "/features/checkout/identity-overrides/" + secretPerson, body: `{"enabled":true,"enabled":false}`}, 400},
+		{request{method: "PUT", path: live + "/features/checkout/identity-overrides/" + secretPerson, header: map[string]string{"Flagledger-Min-Position": "999999"}, body: `{}`}, 503},
+		{request{path: live + "/evaluate", body: `{"identifier":"` + secretPerson + `","Traits":{"plan":"` + secretTrait + `"}}`}, 400},
 		{request{method: "PUT", path: live + "/features/checkout/identity-overrides/" + secretOverride, body: `{"enabled":false}`}, 200},
 		{request{method: "PUT", path: live + "/features/checkout/identity-overrides/" + secretOverride, body: `{"variant":"moon"}`}, 422},
 		{request{method: "PUT", path: live + "/features/checkout/identity-overrides/" + secretOverride, body: `{"value":` + secretTrait}, 400},
@@ -102,7 +113,7 @@ func TestSecrets(t *testing.T) {
 	}
 	p.do(request{method: "DELETE", path: live + "/identities/" + secretOverride}, nil)
 	p.do(request{method: "DELETE", path: live + "/identities/" + secretPerson}, nil)
-	for _, path := range []string{"/admin/v1/audit?limit=500", "/admin/v1/audit/export", "/admin/v1/audit/export?format=csv", "/admin/v1/audit/export?format=cloudevents", "/admin/v1/tokens", live + "/versions", live + "/keys"} {
+	for _, path := range []string{"/admin/v1/audit?limit=500", "/admin/v1/audit/export", "/admin/v1/audit/export?format=csv", "/admin/v1/audit/export?format=cloudevents", "/admin/v1/tokens", live + "/versions", live + "/keys", "/admin/v1/log/export", "/admin/v1/log/checkpoint", "/admin/v1/log/keys", "/admin/v1/access-log"} {
 		lacks(t, path, string(p.do(request{path: path}, nil).body), secrets)
 	}
 	p.stop(syscall.SIGTERM)
@@ -115,7 +126,7 @@ func TestSecrets(t *testing.T) {
 	lacks(t, "stdout", p.stdout.String(), secrets)
 	delete(secrets, "a client key")
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
+		if err != nil || entry.IsDir() || entry.Name() == "signing.key" {
 			return err
 		}
 		content, err := os.ReadFile(path)
@@ -125,6 +136,30 @@ func TestSecrets(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// signingKey is the secret part of the key that signs checkpoints.
+func signingKey(t *testing.T, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "signing.key")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("%s may be read by others: %v", path, info.Mode())
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "PRIVATE+KEY+") {
+			return line[strings.LastIndex(line, "+")+1 : len(line)-1]
+		}
+	}
+	t.Fatalf("%s has no private key: %d bytes", path, len(text))
+	return ""
 }
 
 // lacks sees that a text has none of the secrets.
