@@ -117,7 +117,7 @@ func (l *ledger) open(ctx context.Context, opts eventstore.Options) (*opened, er
 	if err != nil {
 		return nil, err
 	}
-	persons, err := identities.Open(ctx, store.JetStream(), identities.Options{Replicas: store.Replicas(), Logger: l.log})
+	persons, err := identities.Open(ctx, store.JetStream(), identities.Options{Replicas: store.Replicas(), MaxTraits: l.config.limits["traits"], Logger: l.log})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open identity store: %w", err), store.Close())
 	}
