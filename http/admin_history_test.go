@@ -294,7 +294,10 @@ func TestAdminRollback(t *testing.T) {
 		{"POST", E + "/rollback", "", "", body(`"version":%d,"plan_hash":"$plan_hash","reason":"as seen","ticket":"INC-1"`, v), 200, fmt.Sprintf(`"recorded":true ... "to_version":%d,"version":%d`, v, v+7)},
 		{"GET", E + "/pins", "", "", "", 200, `"segments":[{"segment":"west","revision":1`},
 		{"GET", P + "/segments/west/usages", "", "", "", 200, `"pinned_revision":1`},
-		{"GET", P + "/segments/west", "", "", "", 200, `"revision":2`},
+		{"GET", P + "/segments/west", "", "", "", 200, `"revision":2 ... "pinned_in":["live"]`},
+		{"GET", P + "/segments/west?as_of=position:" + strconv.FormatUint(before, 10), "", "", "", 200, `"pinned_in":[]`},
+		{"GET", P + "/segments/west/usages?as_of=position:" + strconv.FormatUint(before, 10), "", "", "", 200, `"environment":"live","feature":"checkout"`},
+		{"GET", P + "/features/search", "", "", "", 200, `"variants_pinned_in":[]`},
 		{"GET", "/admin/v1/audit?project=shop&limit=1", "", "", "", 200, `"source":"rollback","reason":"as seen","ticket":"INC-1"`},
 	})
 	if got := content(v + 7); got != then {
@@ -324,6 +327,18 @@ func strip(node any) {
 			strip(one)
 		}
 	}
+}
+
+// Cases are run as of the past, too.
+func TestAdminTestsOfThePast(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	const tests = P + "/features/checkout/tests"
+	set := a.ask(call{method: "PUT", path: tests, body: `{"cases":[{"name":"everybody","environment":"live","value":"classic"}]}`, status: 200, contains: `"failures":[]`})
+	broken := a.ask(call{method: "PATCH", path: E + "/features/checkout", body: `{"value":"one page","override_tests":true,"reason":"on purpose"}`, status: 200})
+	a.ask(call{method: "GET", path: tests, status: 200, contains: `"failures":[{"name":"everybody"`})
+	a.ask(call{method: "GET", path: tests + "?as_of=position:" + broken.header.Get("Flagledger-Position"), status: 200, contains: `"failures":[{"name":"everybody"`})
+	a.ask(call{method: "GET", path: tests + "?as_of=position:" + set.header.Get("Flagledger-Position"), status: 200, contains: `"failures":[]`})
 }
 
 // What is asked wrongly of the past is refused, with the place and what there is, and nothing is recorded.

@@ -46,7 +46,14 @@ func (s *Server) getFeature(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.show(f.Changed.Position, f)
+	p, err := r.whole()
+	if err != nil {
+		return err
+	}
+	return r.show(f.Changed.Position, struct {
+		*domain.Feature
+		VariantsPinnedIn []string `json:"variants_pinned_in"` // environments that hold older variants
+	}{f, r.pinnedIn(p, func(env *domain.Environment) bool { return env.VariantsPins.Get(f.Key) != nil })})
 }
 
 // feature is the feature of the path.

@@ -86,6 +86,27 @@ func (r *request) goBack() error {
 	return nil
 }
 
+// whole is the project with the parts of all its environments, also in the past,
+// where a request about the project alone has none of them.
+func (r *request) whole() (*domain.Project, error) {
+	if r.asOf == "" || r.environment != nil {
+		return r.project, nil
+	}
+	return r.server.Views.Whole(r.project.ID, r.project.Position)
+}
+
+// pinnedIn are the environments that hold something at an old revision, as far as
+// the token may see them.
+func (r *request) pinnedIn(p *domain.Project, pinned func(*domain.Environment) bool) []string {
+	in := []string{}
+	for key, env := range p.Environments.All() {
+		if pinned(env) && r.token.Allows(domain.Read, p.Key, key) {
+			in = append(in, key)
+		}
+	}
+	return in
+}
+
 // moment is an environment at a point of its history.
 type moment struct {
 	project     *domain.Project

@@ -72,7 +72,11 @@ func (s *Server) getFeatureTests(r *request) error {
 	if err != nil {
 		return err
 	}
-	tests, err := showTests(r.project, featureObject(f.Key))
+	p, err := r.whole()
+	if err != nil {
+		return err
+	}
+	tests, err := showTests(p, featureObject(f.Key))
 	if err != nil {
 		return err
 	}

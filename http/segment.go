@@ -48,8 +48,15 @@ func (s *Server) getSegment(r *request) error {
 	if err != nil {
 		return err
 	}
+	p, err := r.whole()
+	if err != nil {
+		return err
+	}
 	r.seesSegments(seg)
-	return r.show(seg.Changed.Position, seg)
+	return r.show(seg.Changed.Position, struct {
+		*domain.Segment
+		PinnedIn []string `json:"pinned_in"` // environments that hold older rules
+	}{seg, r.pinnedIn(p, func(env *domain.Environment) bool { return env.SegmentPins.Get(seg.Key) != nil })})
 }
 
 func (s *Server) segmentUsages(r *request) error {
@@ -57,8 +64,12 @@ func (s *Server) segmentUsages(r *request) error {
 	if err != nil {
 		return err
 	}
+	p, err := r.whole()
+	if err != nil {
+		return err
+	}
 	usages := []commands.SegmentUsage{}
-	for _, u := range commands.SegmentUsages(r.project, seg.Key) {
+	for _, u := range commands.SegmentUsages(p, seg.Key) {
 		if r.token.Allows(domain.Read, r.project.Key, u.Environment) {
 			usages = append(usages, u)
 		}
