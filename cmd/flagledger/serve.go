@@ -42,25 +42,26 @@ const (
 
 // config is what serve is told by flags and their environment defaults.
 type config struct {
-	listen     string
-	dataDir    string
-	natsURL    string
-	natsCreds  string
-	natsCA     string
-	replicas   int
-	logLevel   string
-	trustProxy bool
-	bodyLimit  int64
-	limits     map[string]int
-	adminRate  float64
-	sdkRate    float64
-	guessRate  float64
-	demo       bool
-	tlsCert    string
-	tlsKey     string
-	accessLog  string // a httpapi.AccessPolicy
-	accessDays int
-	pprof      string // address, "" for none
+	listen       string
+	dataDir      string
+	natsURL      string
+	natsCreds    string
+	natsCA       string
+	replicas     int
+	logLevel     string
+	trustProxy   bool
+	bodyLimit    int64
+	limits       map[string]int
+	adminRate    float64
+	sdkRate      float64
+	guessRate    float64
+	demo         bool
+	recoverAdmin bool
+	tlsCert      string
+	tlsKey       string
+	accessLog    string // a httpapi.AccessPolicy
+	accessDays   int
+	pprof        string // address, "" for none
 
 	signingKey     string // file, "" for the one in dataDir
 	checkpointFile string // "" for none
@@ -100,6 +101,7 @@ func serveCommand() *cobra.Command {
 	f.StringVar(&c.checkpointURL, "checkpoint-url", "", "URL to POST each signed checkpoint to")
 	f.StringVar(&c.pprof, "pprof", "", "address of this machine to serve profiles on, such as 127.0.0.1:6060")
 	cmd.PreRunE = fromEnvironment(f)
+	f.BoolVar(&c.recoverAdmin, "recover-admin", false, "for when all admin tokens are lost: make one that is valid for a day, and print it; the history shows it")
 	f.BoolVar(&c.demo, "demo", false, "fill in a small shop, with keys that are no secret, and print requests to try")
 	return cmd
 }
@@ -281,6 +283,11 @@ func begin(ctx context.Context, c config, l *ledger, service *commands.Service, 
 	if err := firstToken(ctx, l, service, os.Getenv("FLAGLEDGER_ADMIN_TOKEN"), stdout); err != nil {
 		return err
 	}
+	if c.recoverAdmin {
+		if err := recoverAdmin(ctx, l, service, stdout); err != nil {
+			return err
+		}
+	}
 	if c.demo {
 		if err := patiently(ctx, l.log, func() error { return runDemo(ctx, service, l, "http://"+addr.String(), stdout) }); err != nil {
 			return err
@@ -336,6 +343,24 @@ func firstToken(ctx context.Context, l *ledger, service *commands.Service, secre
 	if secret == "" && result.After.Tokens.Get(create.ID) != nil {
 		_, err = fmt.Fprintf(stdout, "admin token: %s\n(it is shown this once; keep it)\n", made)
 	}
+	return err
+}
+
+// recoverAdmin makes a token that may do everything for a day, and prints it.
+// Whoever may start the program on its data may do so; the history tells.
+func recoverAdmin(ctx context.Context, l *ledger, service *commands.Service, stdout io.Writer) error {
+	create, made := commands.NewToken("recovered admin", []domain.Grant{{Role: domain.Admin}}, time.Now().Add(day))
+	err := patiently(ctx, l.log, func() error {
+		_, err := service.Do(ctx, commands.Change{
+			Commands: []commands.Command{create}, Source: domain.SourceSystem, Actor: domain.Actor{Kind: "system", ID: "start", Name: "Flagledger"},
+			Reason: "recovery: the program was started with --recover-admin",
+		})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("make a token to recover with: %w", err)
+	}
+	_, err = fmt.Fprintf(stdout, "admin token for a day: %s\n(it is shown this once; make another with it, and start without --recover-admin)\n", made)
 	return err
 }
 
