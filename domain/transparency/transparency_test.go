@@ -112,7 +112,7 @@ func TestFrontier(t *testing.T) {
 		if again, err := transparency.NewFrontier(uint64(size), roots); err != nil || again.Root() != f.Root() {
 			t.Fatalf("size %d: read again: %v, root %v, want %v", size, err, again.Root(), f.Root())
 		}
-		leaf := []byte(fmt.Sprint("leaf ", size))
+		leaf := fmt.Append(nil, "leaf ", size)
 		want, err := tlog.StoredHashes(int64(size), leaf, reader)
 		if err != nil {
 			t.Fatal(err)
