@@ -23,6 +23,7 @@ import (
 	"flagledger/domain"
 	"flagledger/eventstore/access"
 	"flagledger/eventstore/checkpoints"
+	"flagledger/eventstore/streams"
 	httpapi "flagledger/http"
 	"flagledger/migrations"
 	"flagledger/projections"
@@ -294,6 +295,7 @@ func begin(ctx context.Context, c config, l *ledger, service *commands.Service, 
 		}
 	}
 	l.begun()
+	streams.Persist(ctx, l.log, "complete erasures", l.views.Position, func() error { return l.completeErasures(ctx) })
 	return nil
 }
 
