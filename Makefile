@@ -47,7 +47,7 @@ bench: ## Benchmarks with allocations (BENCH=regexp)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 bench-http: build ## The built binary over HTTP beside Echo: the table of docs/performance.md, some minutes (BENCHFLAGS=-rows=W1)
-	go run ./cmd/flagledger/bench http -update docs/performance.md $(BENCHFLAGS)
+	go run ./cmd/flagledger/bench http -update README.md,docs/performance.md $(BENCHFLAGS)
 
 soak: build ## W1 with 20 changes/s and 500 streams for SOAK (15m): no error, no growth of memory or goroutines
 	go run ./cmd/flagledger/bench soak -duration $(SOAK) $(BENCHFLAGS)

@@ -31,7 +31,7 @@ type options struct {
 	round  time.Duration  // how long one measurement takes
 	rounds int            // how often each is repeated; the median counts
 	scale  float64        // part of what takes long to make: identities, overrides, commits, streams
-	update string         // the file that the table goes into
+	update string         // the files that the table goes into, with commas between
 
 	duration time.Duration // of a soak
 	changes  float64       // per second, of a soak
@@ -61,7 +61,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.DurationVar(&o.round, "round", 2*time.Second, "how long one measurement takes")
 	f.IntVar(&o.rounds, "rounds", 5, "how often each is repeated; the median counts")
 	f.Float64Var(&o.scale, "scale", 1, "part of the identities, overrides, commits and streams, for a trial")
-	f.StringVar(&o.update, "update", "", "file in which the table is replaced")
+	f.StringVar(&o.update, "update", "", "files in which the table is replaced, with commas between")
 	f.DurationVar(&o.duration, "duration", 15*time.Minute, "of a soak")
 	f.Float64Var(&o.changes, "changes", 20, "per second, of a soak")
 	f.IntVar(&o.streams, "streams", 500, "event streams, of a soak")
