@@ -329,6 +329,17 @@ func strip(node any) {
 	}
 }
 
+// Somebody who is supplied counts once, also where he is stored, with the traits that are given, or else the stored ones.
+func TestAdminImpactOfSupplied(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	a.ask(call{method: "PUT", path: E + "/features/banner/identity-overrides/ada", body: `{"enabled":true}`, status: 200})
+	a.ask(call{method: "POST", path: P + "/changes?dry_run=true", status: 200, contains: `"sampled":2,"affected":2`,
+		body: `{"commands":[{"command":"set_feature_state","environment":"live","feature":"checkout","value":"one page"}],"impact":{"identities":[{"identifier":"ada"},{"identifier":"bob","traits":{"country":"FR"}}]}}`})
+	a.ask(call{method: "POST", path: P + "/changes?dry_run=true", status: 200, contains: `"sampled":1,"affected":0`,
+		body: `{"commands":[{"command":"set_feature_state","environment":"live","feature":"checkout","value":"one page"}],"impact":{"identities":[{"identifier":"ada","traits":{"country":"US"}}]}}`})
+}
+
 // Cases are run as of the past, too.
 func TestAdminTestsOfThePast(t *testing.T) {
 	a := newAdmin(t)

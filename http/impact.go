@@ -9,7 +9,7 @@ import (
 // sample says which identities a proposed change is tried on.
 type sample struct {
 	Stored     int            `json:"stored"`     // how many of the stored ones of each environment; 0: 1000, at most 100000
-	Identities []sampleTraits `json:"identities"` // besides, as if they asked
+	Identities []sampleTraits `json:"identities"` // besides, as if they asked; a stored one counts once
 }
 
 // sampleTraits is somebody with traits.
@@ -132,15 +132,22 @@ func (r *request) environmentImpact(before, after *domain.Project, key string, s
 			result.Affected++
 		}
 	}
+	supplied := map[string]bool{} // surrogates that do not count again
 	for _, given := range s.Identities {
-		surrogate := ""
+		surrogate, traits := "", traitsOf(given.Traits)
 		if stored := r.server.Identities.Get(environmentID(before, now.Environment), given.Identifier); stored != nil {
 			surrogate = stored.Surrogate
+			supplied[surrogate] = true
+			if given.Traits == nil { // as in evaluate
+				traits = stored.Traits
+			}
 		}
-		try(surrogate, given.Identifier, traitsOf(given.Traits))
+		try(surrogate, given.Identifier, traits)
 	}
 	for _, id := range r.server.Identities.List(environmentID(before, now.Environment), "", s.Stored) {
-		try(id.Surrogate, id.Identifier, id.Traits)
+		if !supplied[id.Surrogate] {
+			try(id.Surrogate, id.Identifier, id.Traits)
+		}
 	}
 	return result, nil
 }
