@@ -160,7 +160,10 @@ func (s *Server) setIdentityOverride(r *request) error {
 	}
 	o := r.identityObject()
 	_, own := result.After.Environments.Get(r.environment.Key).Identities.Get(o.Key).Find(body.Feature)
-	return r.answer(http.StatusOK, result, o, own)
+	return r.answer(http.StatusOK, result, o, struct {
+		domain.IdentityOverride
+		Warnings []domain.FieldError `json:"warnings,omitempty"`
+	}{own, warningsOf(evaluation.AdviseIdentifier(body.Identifier))})
 }
 
 // identityObject is the object of the identity of the path; it has no key while
