@@ -50,3 +50,18 @@ func writePID(file *os.File) error {
 // unlock leaves the file in place: removing it would let two processes lock
 // two different files of the same name.
 func (l dirLock) unlock() error { return l.file.Close() }
+
+// InUse tells which process has the data directory, "" for none. It changes
+// nothing.
+func InUse(dir string) string {
+	file, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_RDWR, 0)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = file.Close() }() // which unlocks it
+	if lockFile(file) == nil {
+		return ""
+	}
+	pid, _ := io.ReadAll(file)
+	return strings.TrimSpace("process " + strings.TrimSpace(string(pid)))
+}

@@ -36,6 +36,10 @@ type Options struct {
 	// AppendTimeout is how long Append tries, an election of the cluster
 	// included. 0: 10 s.
 	AppendTimeout time.Duration
+	// Prepare, if any, is called when the server is reached, before the log is
+	// opened or created: to restore it, or to make sure that it is there. It gets
+	// on how many servers the log is to be.
+	Prepare func(ctx context.Context, js jetstream.JetStream, replicas int) error
 	// Logger gets what goes wrong with the connection and the server. nil: nobody does.
 	Logger *slog.Logger
 }
@@ -110,6 +114,9 @@ var errOptions = errors.New("open log")
 // a refused login, and whatever is wrong with the stream, as found or as asked
 // for. Where it is false the cluster may be there later.
 func Permanent(err error) bool {
+	if _, ok := errors.AsType[*prepareError](err); ok {
+		return true
+	}
 	if apiErr, ok := errors.AsType[*jetstream.APIError](err); ok {
 		// A cluster that has too few servers yet answers 400 like a bad request.
 		return apiErr.ErrorCode == codeNoReplicas || apiErr.Code == statusBadRequest && apiErr.ErrorCode != codeNoPeers
@@ -117,6 +124,11 @@ func Permanent(err error) bool {
 	return errors.Is(err, errOptions) || errors.Is(err, errNotALog) ||
 		errors.Is(err, nats.ErrAuthorization) || errors.Is(err, fs.ErrNotExist)
 }
+
+// A prepareError is one of Options.Prepare, which is not called again.
+type prepareError struct{ error }
+
+func (e *prepareError) Unwrap() error { return e.error }
 
 // connect does what is not done yet: connection, then stream.
 func (s *Store) connect(ctx context.Context, o Options) error {
@@ -133,6 +145,11 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 			return fmt.Errorf("use JetStream: %w", err)
 		}
 		s.js = js
+	}
+	if o.Prepare != nil {
+		if err := o.Prepare(ctx, s.js, s.replicas); err != nil {
+			return &prepareError{err}
+		}
 	}
 	stream, err := openLog(ctx, s.js, s.replicas)
 	s.stream = stream

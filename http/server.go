@@ -58,6 +58,7 @@ type Config struct {
 	Accesses     Accesses
 	AccessPolicy AccessPolicy     // "": AccessSensitive
 	Logger       *slog.Logger     // nil: nothing is logged
+	Backup       Backup           // nil: there are none
 	Now          func() time.Time // nil: time.Now
 	Version      string           // of Flagledger, such as 1.2.3
 	Limits       domain.Limits
@@ -226,6 +227,7 @@ func (s *Server) routes() []route {
 		{get, "/admin/v1/tokens", s.admin(domain.Manage, s.listTokens, paged...)},
 		{post, "/admin/v1/tokens", s.admin(domain.Manage, s.createToken)},
 		{del, "/admin/v1/tokens/:id", s.admin(domain.Manage, s.revokeToken)},
+		{get, "/admin/v1/backup", s.admin(domain.Manage, s.backup, "kind")},
 		{get, "/admin/v1/whoami", s.admin("", s.whoAmI)},
 	}
 	return slices.Concat(all, s.sdkRoutes(), s.ofrepRoutes())

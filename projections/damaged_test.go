@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"flagledger/commands"
 	"flagledger/domain"
 	"flagledger/projections"
@@ -61,7 +63,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 			if err := os.WriteFile(path, damaged, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, _, err := projections.Check(path); err == nil {
+			if _, err := projections.Check(path, 1); err == nil {
 				t.Error("a check finds nothing")
 			}
 			views := openViews(t, path, 1)
@@ -74,8 +76,11 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 			}
 		})
 	}
-	if schema, position, err := projections.Check(l.path); schema != 1 || position != uint64(len(l.log)) || err != nil {
-		t.Errorf("a whole file has schema %d, position %d, error %v", schema, position, err)
+	if info, err := projections.Check(l.path, 1); info.Schema != 1 || info.Position != uint64(len(l.log)) || info.Root == (tlog.Hash{}) || err != nil {
+		t.Errorf("a whole file: %+v, error %v", info, err)
+	}
+	if info, err := projections.Check(l.path, 2); info.Schema != 1 || err != nil {
+		t.Errorf("a file of another schema: %+v, error %v", info, err)
 	}
 }
 

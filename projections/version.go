@@ -2,6 +2,7 @@ package projections
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -113,6 +114,24 @@ func (v *Views) Versions(id EnvironmentID, below uint64, limit int) ([]Version, 
 		return nil
 	})
 	return all, err
+}
+
+// VersionsDigest returns how many versions there are as of a position, of all
+// environments that ever were, and the hex SHA-256 over what they are and their
+// digests. It is the same wherever the same log was replayed.
+func (v *Views) VersionsDigest(position uint64) (versions int, digest string, err error) {
+	hash := sha256.New()
+	err = v.view(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketVersions).ForEach(func(k, value []byte) error {
+			if binary.BigEndian.Uint64(value) <= position {
+				versions++
+				_, _ = hash.Write(k) // never fails
+				_, _ = hash.Write(value)
+			}
+			return nil
+		})
+	})
+	return versions, hex.EncodeToString(hash.Sum(nil)), err
 }
 
 // VersionAt returns the version that was newest at the position.

@@ -30,6 +30,7 @@ import (
 
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"flagledger/domain"
 	"flagledger/domain/transparency"
@@ -143,11 +144,18 @@ func Open(path string, opts Options) (*Views, error) {
 	return v, nil
 }
 
-// Check verifies a views file that nobody has open, and changes nothing. It
-// returns the schema and the position of the file.
-func Check(path string) (schema int, position uint64, err error) {
+// A FileInfo is what Check finds in a views file.
+type FileInfo struct {
+	Schema   int
+	Position uint64
+	Root     tlog.Hash // of the transparency log as of the position
+}
+
+// Check verifies a views file that nobody has open, and changes nothing. Of a
+// file of another schema it only tells which.
+func Check(path string, schema int) (info FileInfo, err error) {
 	if _, err := os.Stat(path); err != nil {
-		return 0, 0, fmt.Errorf("check views: %w", err)
+		return FileInfo{}, fmt.Errorf("check views: %w", err)
 	}
 	var db *bbolt.DB
 	err = guard(func() (err error) {
@@ -155,20 +163,29 @@ func Check(path string) (schema int, position uint64, err error) {
 		return err
 	})
 	if err != nil {
-		return 0, 0, err
+		return FileInfo{}, err
 	}
-	defer func() { _ = db.Close() }() // it was only read
-	err = guard(func() error {
-		return db.View(func(tx *bbolt.Tx) error {
-			schema, position = readMeta(tx)
-			return nil
-		})
+	defer func() { _ = guard(db.Close) }() // it was only read
+	read := func(do func(*bbolt.Tx) error) error { return guard(func() error { return db.View(do) }) }
+	err = read(func(tx *bbolt.Tx) error {
+		info.Schema, info.Position = readMeta(tx)
+		return nil
 	})
-	if err != nil {
-		return 0, 0, err
+	if err != nil || info.Schema != schema && info.Schema != 0 {
+		return info, err
 	}
-	return schema, position, verify(db)
+	if err := verify(db); err != nil {
+		return info, err
+	}
+	return info, read(func(tx *bbolt.Tx) error {
+		tree, err := loadTree(tx, info.Position)
+		info.Root = tree.Root()
+		return err
+	})
 }
+
+// ErrInUse says that another process has the file.
+var ErrInUse = errors.New("is in use by another process")
 
 // errDamaged says that the file is not what was written.
 var errDamaged = errors.New("the views file is damaged")
@@ -262,7 +279,7 @@ func (v *Views) openFile() (*bbolt.DB, error) {
 func openBolt(path string, options *bbolt.Options) (*bbolt.DB, error) {
 	db, err := bbolt.Open(path, 0o600, options)
 	if errors.Is(err, bbolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("open views: %s is in use by another process; each needs a data directory of its own", path)
+		return nil, fmt.Errorf("open views: %s %w; each needs a data directory of its own", path, ErrInUse)
 	}
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return nil, fmt.Errorf("open views: %w", err)

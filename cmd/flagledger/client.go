@@ -57,7 +57,7 @@ func clientCommands() []*cobra.Command {
 
 	all := []*cobra.Command{
 		c.auditCommand(), c.historyCommand(), c.versionsCommand(), c.diffCommand(), c.rollbackCommand(), c.undoCommand(),
-		c.evaluateCommand(), c.explainCommand(), c.blameCommand(), c.pinsCommand(), c.testsCommand(), c.accessCommand(),
+		c.evaluateCommand(), c.explainCommand(), c.blameCommand(), c.pinsCommand(), c.testsCommand(), c.accessCommand(), c.backupCommand(),
 	}
 	for _, cmd := range all {
 		cmd.PersistentFlags().AddFlagSet(settings)

@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), versionCommand(), healthCommand(), keyCommand())
+	root.AddCommand(serveCommand(), versionCommand(), healthCommand(), keyCommand(), restoreCommand(), rebuildCommand(), doctorCommand())
 	root.AddCommand(clientCommands()...)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && cmd == root { // it knows no such command

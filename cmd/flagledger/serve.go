@@ -22,6 +22,7 @@ import (
 	"flagledger/commands"
 	"flagledger/domain"
 	"flagledger/eventstore/access"
+	"flagledger/eventstore/backup"
 	"flagledger/eventstore/checkpoints"
 	"flagledger/eventstore/streams"
 	httpapi "flagledger/http"
@@ -197,7 +198,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(counted, looks, l, persons{l}, viewsProgress{views})
 	api := httpapi.New(httpapi.Config{
-		Commands: service, Views: views, Identities: l, Transparency: signed{l, l.signed}, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Ready: l.ready, Metrics: metrics, Logger: logger,
+		Commands: service, Views: views, Identities: l, Transparency: signed{l, l.signed}, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Backup: l.backup, Ready: l.ready, Metrics: metrics, Logger: logger,
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
 		TokenRate: c.adminRate, KeyRate: c.sdkRate, GuessRate: c.guessRate,
 	})
@@ -364,6 +365,20 @@ func recoverAdmin(ctx context.Context, l *ledger, service *commands.Service, std
 	}
 	_, err = fmt.Fprintf(stdout, "admin token for a day: %s\n(it is shown this once; make another with it, and start without --recover-admin)\n", made)
 	return err
+}
+
+// backup implements httpapi.Backup.
+func (l *ledger) backup(ctx context.Context, w io.Writer, kind string) error {
+	o := l.opened.Load()
+	if o == nil {
+		return domain.Refuse(domain.Unavailable, "the log has not been reached yet, so that there is nothing to back up; try again")
+	}
+	return backup.Write(ctx, o.store.JetStream(), w, backup.Kind(kind), version, func(ctx context.Context, position uint64) (backup.History, error) {
+		if err := l.views.Wait(ctx, position); err != nil {
+			return backup.History{}, err
+		}
+		return historyOf(l.views, position)
+	})
 }
 
 // upcast brings a recorded event to the current version of its type.

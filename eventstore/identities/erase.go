@@ -49,6 +49,20 @@ func (s *Store) Erase(ctx context.Context, env Environment, identifier string) (
 	return surrogate, existed, nil
 }
 
+// EraseSurrogate is Erase for a person who is known by the surrogate alone, such
+// as one who came back with an old backup. It tells whether the person was there.
+func (s *Store) EraseSurrogate(ctx context.Context, env Environment, surrogate string) (existed bool, err error) {
+	identifier, existed := s.Identifier(env, surrogate)
+	if !existed {
+		return false, nil
+	}
+	erased, existed, err := s.Erase(ctx, env, identifier)
+	if existed && erased != surrogate {
+		err = errors.Join(err, fmt.Errorf("erase person %s of environment %s: person %s was erased instead", surrogate, env, erased))
+	}
+	return existed, err
+}
+
 // mark records an erasure: of one surrogate, or of all of the environment.
 func (s *Store) mark(ctx context.Context, e Environment, whom []byte) error {
 	return s.publish(ctx, []*message{{subject: erasedSubject(e), payload: whom, expect: anySequence}})

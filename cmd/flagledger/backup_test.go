@@ -1,0 +1,284 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"flagledger/eventstore/storetest"
+)
+
+// command runs a command of the program in this process.
+func command(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out, stderr bytes.Buffer
+	err := run(t.Context(), args, &out, &stderr)
+	return out.String() + stderr.String(), err
+}
+
+func mustCommand(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := command(t, args...)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// person reads a person's traits; "" when there is nobody of that name.
+func (p *program) trait(name string) string {
+	p.t.Helper()
+	var person struct{ Traits map[string]string }
+	a := p.send(p.t.Context(), request{path: live + "/identities/" + name})
+	if a.status == http.StatusNotFound {
+		return ""
+	}
+	if err := json.Unmarshal(a.body, &person); err != nil || a.status != http.StatusOK {
+		p.t.Fatalf("person %s: %d %s %v", name, a.status, a.body, err)
+	}
+	return person.Traits["plan"]
+}
+
+// What is backed up while changes go on comes back with the positions, times and digests it had, on one server and on a cluster. Persons come back
+// with their keys alone, and those whose erasure is in the log do not. A file that is not what was written is refused.
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := ready(t, "--data-dir", dir)
+	p.openShop("checkout", "search")
+	identify := func(name, plan string) {
+		p.do(request{path: "/api/v1/identities/", body: fmt.Sprintf(`{"identifier":%q,"traits":[{"trait_key":"plan","trait_value":%q}]}`, name, plan),
+			header: map[string]string{"X-Environment-Key": clientKey}}, nil)
+		p.do(request{method: "PUT", path: live + "/features/search/identity-overrides/" + name, body: `{"enabled":false}`}, nil)
+		p.do(request{path: "/api/v1/identities/", body: fmt.Sprintf(`{"identifier":%q,"traits":[{"trait_key":"plan","trait_value":%q}]}`, name, plan+"+"),
+			header: map[string]string{"X-Environment-Key": clientKey}}, nil)
+		p.do(request{method: "PUT", path: live + "/features/checkout/identity-overrides/" + name, body: `{"enabled":false}`}, nil)
+	}
+	identify("ada", "pro")
+	identify("bob", "free")
+	p.await("all traits are stored", func(ctx context.Context) error {
+		a := p.send(ctx, request{path: "/metrics"})
+		if !bytes.Contains(a.body, []byte("\nflagledger_identities_unsaved 0\n")) {
+			return errors.Join(a.err, errors.New("some are not"))
+		}
+		return nil
+	})
+
+	stop, written := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(written)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if a := p.send(t.Context(), request{method: "PATCH", path: live + "/features/checkout", body: fmt.Sprintf(`{"value":"%d"}`, n)}); a.err != nil || a.status != http.StatusOK {
+				t.Errorf("a change during the backup: %d %s %v", a.status, a.body, a.err)
+				return
+			}
+		}
+	}()
+	out := t.TempDir()
+	file, keys := filepath.Join(out, "log.zip"), filepath.Join(out, "keys.zip")
+	t.Log(mustCommand(t, "backup", "--server", p.url, "--token", rootToken, "--to", file, "--keys", keys))
+	close(stop)
+	<-written
+	p.do(request{method: "DELETE", path: live + "/identities/bob?reason=asked"}, nil)
+	newer := filepath.Join(out, "newer.zip")
+	mustCommand(t, "backup", "--server", p.url, "--token", rootToken, "--to", newer)
+	history := p.do(request{path: "/admin/v1/audit/export"}, nil).body
+	digests := func(p *program) string { // names are not told without keys
+		body := p.do(request{path: live + "/versions?limit=500"}, nil).body
+		return fmt.Sprintf("%s", regexp.MustCompile(`"(version|position|digest|recorded_at)":("[^"]*"|\d+)`).FindAll(body, -1))
+	}
+	versions := digests(p)
+	p.stop(syscall.SIGTERM)
+
+	t.Run("the newest, with older keys", func(t *testing.T) {
+		dir := t.TempDir()
+		said := mustCommand(t, "restore", "--data-dir", dir, "--from", newer, "--keys", keys)
+		if !strings.Contains(said, "1 persons") || !strings.Contains(said, "restored and verified") {
+			t.Errorf("it says %s", said)
+		}
+		p := ready(t, "--data-dir", dir)
+		if plan := p.trait("ada"); plan != "pro+" {
+			t.Errorf("ada has the plan %q", plan)
+		}
+		if plan := p.trait("bob"); plan != "" {
+			t.Errorf("bob was erased, and has the plan %q", plan)
+		}
+		// Who was behind a surrogate when the history was exported is told by the store, so that ada alone is the same.
+		if got := p.do(request{path: "/admin/v1/audit/export"}, nil).body; !bytes.Equal(got, history) {
+			t.Errorf("the history is not what it was:\n%s\nit was\n%s", tail(string(got)), tail(string(history)))
+		}
+		if got := digests(p); got != versions {
+			t.Errorf("the versions are %s, not %s", got, versions)
+		}
+		p.do(request{method: "PATCH", path: live + "/features/checkout", body: `{"value":"goes on"}`}, nil)
+		p.stop(syscall.SIGTERM)
+		checkRebuild(t, dir)
+	})
+	t.Run("older, with its keys", func(t *testing.T) {
+		dir := t.TempDir()
+		mustCommand(t, "restore", "--data-dir", dir, "--from", file, "--keys", keys)
+		p := ready(t, "--data-dir", dir)
+		if p.trait("ada") != "pro+" || p.trait("bob") != "free+" {
+			t.Errorf("ada has the plan %q, bob %q", p.trait("ada"), p.trait("bob"))
+		}
+	})
+	t.Run("without keys, on a cluster", func(t *testing.T) {
+		nats := storetest.StartCluster(t, 3)
+		dir := t.TempDir()
+		args := []string{"--data-dir", dir, "--nats-url", nats.URL()}
+		mustCommand(t, append([]string{"restore", "--from", newer}, args...)...)
+		p := ready(t, args...)
+		if plan := p.trait("ada"); plan != "" {
+			t.Errorf("ada is known without her key, with the plan %q", plan)
+		}
+		if got := digests(p); got != versions {
+			t.Errorf("the versions are %s, not %s", got, versions)
+		}
+		p.do(request{method: "PATCH", path: live + "/features/checkout", body: `{"value":"goes on"}`}, nil)
+		if said, err := command(t, "restore", "--from", newer, "--data-dir", t.TempDir(), "--nats-url", nats.URL()); err == nil || !strings.Contains(err.Error(), "not empty") {
+			t.Errorf("a second restore says %s, error %v", said, err)
+		}
+	})
+	t.Run("what is no backup", func(t *testing.T) {
+		whole, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flipped := bytes.Clone(whole)
+		flipped[len(flipped)/3] ^= 1
+		for name, content := range map[string][]byte{"cut": whole[:len(whole)-100], "cut in half": whole[:len(whole)/2], "altered": flipped, "empty": nil} {
+			path := filepath.Join(t.TempDir(), "log.zip")
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			if said, err := command(t, "restore", "--data-dir", dir, "--from", path); err == nil || !strings.Contains(err.Error(), "cut or altered") {
+				t.Errorf("%s: %v\n%s", name, err, said)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+				t.Errorf("%s: it left %v, %v", name, left, err)
+			}
+		}
+		if said, err := command(t, "restore", "--data-dir", t.TempDir(), "--from", keys); err == nil || !strings.Contains(err.Error(), `kind "keys"`) {
+			t.Errorf("keys for a log: %v\n%s", err, said)
+		}
+		if said, err := command(t, "restore", "--data-dir", dir, "--from", file); err == nil || !strings.Contains(err.Error(), "not empty") {
+			t.Errorf("into a directory in use: %v\n%s", err, said)
+		}
+	})
+}
+
+// The doctor finds nothing wrong with what is well, and what is wrong; and it changes nothing.
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p := ready(t, "--data-dir", dir)
+	p.openShop("checkout")
+	if said := mustCommand(t, "doctor", "--data-dir", dir); !strings.Contains(said, "skipped  log") {
+		t.Errorf("of a running server it says %s", said)
+	}
+	p.stop(syscall.SIGTERM)
+	files := func() map[string]string {
+		all := map[string]string{}
+		err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			all[path] = info.ModTime().String() + string(content)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	before := files()
+	said := mustCommand(t, "doctor", "--data-dir", dir)
+	for _, want := range []string{"ok       files", "ok       disk", "ok       log", "ok       clock", "ok       views"} {
+		if !strings.Contains(said, want) && want != "ok       disk" { // which is this machine's
+			t.Errorf("%q is missing in\n%s", want, said)
+		}
+	}
+	for path, content := range files() {
+		if before[path] != content {
+			t.Errorf("the doctor changed %s", path)
+		}
+	}
+	blocks, err := filepath.Glob(filepath.Join(dir, "nats", "jetstream", "*", "streams", "FLAGLEDGER", "msgs", "*.blk"))
+	if err != nil || len(blocks) == 0 {
+		t.Fatalf("the log has the files %v, %v", blocks, err)
+	}
+	for _, c := range []struct {
+		name, want string
+		path       string
+		damage     func([]byte) []byte
+	}{
+		{"views damaged", "failed   views", filepath.Join(dir, "views.db"), func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("checkout"), []byte("chickout")) }},
+		{"log damaged", "failed   log", blocks[0], func(b []byte) []byte { return bytes.Replace(b, []byte("checkout"), []byte("chickout"), 1) }},
+		{"log cut", "failed", blocks[0], func(b []byte) []byte { return b[:len(b)/2] }},
+	} {
+		whole, err := os.ReadFile(c.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(c.path, c.damage(bytes.Clone(whole)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		said, err := command(t, "doctor", "--data-dir", dir)
+		if err == nil || !strings.Contains(said, c.want) || !strings.Contains(said, "->") {
+			t.Errorf("%s: error %v\n%s", c.name, err, said)
+		}
+		if err := os.WriteFile(c.path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "views.db"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		OK       bool
+		Findings []finding
+	}
+	if err := json.Unmarshal([]byte(mustCommand(t, "doctor", "--json", "--data-dir", dir)), &report); err != nil || !report.OK || report.Findings[0].Status != "warning" {
+		t.Errorf("others can read the views: %+v, %v", report, err)
+	}
+	if said, err := command(t, "doctor", "--data-dir", filepath.Join(dir, "none")); err == nil {
+		t.Errorf("without a directory it says %s", said)
+	}
+
+	// Made again, the views are those of the log.
+	if err := os.Remove(filepath.Join(dir, "views.db")); err != nil {
+		t.Fatal(err)
+	}
+	if said := mustCommand(t, "rebuild", "--data-dir", dir); !strings.Contains(said, "commits/s") {
+		t.Errorf("rebuild says %s", said)
+	}
+	p = ready(t, "--data-dir", dir)
+	if said, err := command(t, "rebuild", "--data-dir", dir); err == nil || !strings.Contains(err.Error(), "stop the server") {
+		t.Errorf("rebuild under a server: %v\n%s", err, said)
+	}
+	p.stop(syscall.SIGTERM)
+	checkRebuild(t, dir)
+}
