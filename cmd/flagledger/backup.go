@@ -116,13 +116,13 @@ func historyOf(views *projections.Views, position uint64) (backup.History, error
 	return backup.History{Position: position, Root: base64.StdEncoding.EncodeToString(root[:]), Versions: versions, Digest: digest}, err
 }
 
-// A place is where a log is: of the commands that work on it without a server.
-type place struct {
+// A logPlace is where a log is: of the commands that work on it without a server.
+type logPlace struct {
 	dataDir, natsURL, natsCreds, natsCA string
 	replicas                            int
 }
 
-func (p *place) flags(cmd *cobra.Command) {
+func (p *logPlace) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&p.dataDir, "data-dir", "data", "directory of the views and the embedded log")
 	f.StringVar(&p.natsURL, "nats-url", "", "NATS cluster with JetStream; empty: embedded")
@@ -132,7 +132,7 @@ func (p *place) flags(cmd *cobra.Command) {
 	cmd.PreRunE = fromEnvironment(f)
 }
 
-func (p *place) options(logger *slog.Logger) eventstore.Options {
+func (p *logPlace) options(logger *slog.Logger) eventstore.Options {
 	o := eventstore.Options{URL: p.natsURL, CredentialsFile: p.natsCreds, CAFile: p.natsCA, Replicas: p.replicas, Logger: logger}
 	if o.URL == "" {
 		o.Dir = p.dataDir
@@ -140,10 +140,10 @@ func (p *place) options(logger *slog.Logger) eventstore.Options {
 	return o
 }
 
-func (p *place) views() string { return filepath.Join(p.dataDir, "views.db") }
+func (p *logPlace) views() string { return filepath.Join(p.dataDir, "views.db") }
 
 func restoreCommand() *cobra.Command {
-	var at place
+	var at logPlace
 	var from, keys string
 	cmd := &cobra.Command{
 		Use:   "restore --from FILE [--keys FILE]",
@@ -169,7 +169,7 @@ func quietLogger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-func restore(ctx context.Context, at place, from, keys string, out io.Writer, logger *slog.Logger) (err error) {
+func restore(ctx context.Context, at logPlace, from, keys string, out io.Writer, logger *slog.Logger) (err error) {
 	if err := requireNoData(at.dataDir); err != nil {
 		return err
 	}
@@ -188,7 +188,12 @@ func restore(ctx context.Context, at place, from, keys string, out io.Writer, lo
 	o := at.options(logger)
 	o.StartTimeout = aDay
 	o.Prepare = func(ctx context.Context, js jetstream.JetStream, replicas int) error {
-		if err := backup.RequireEmpty(ctx, js); err != nil {
+		err := backup.RequireEmpty(ctx, js)
+		for ; err != nil && !errors.Is(err, backup.ErrNotEmpty) && ctx.Err() == nil; err = backup.RequireEmpty(ctx, js) {
+			logger.Warn("NATS is not ready, trying again", "error", err)
+			pause(ctx)
+		}
+		if err != nil {
 			return err
 		}
 		if persons != nil { // before the traits, which would be orphans
@@ -320,7 +325,7 @@ func build(ctx context.Context, store *eventstore.Store, path string, out io.Wri
 }
 
 func rebuildCommand() *cobra.Command {
-	var at place
+	var at logPlace
 	cmd := &cobra.Command{
 		Use:   "rebuild",
 		Short: "Make the views again from the log, while no server runs on the data directory",
@@ -335,7 +340,7 @@ func rebuildCommand() *cobra.Command {
 
 // rebuild makes a new file beside the one that is there, and puts it in its
 // place when it is complete.
-func rebuild(ctx context.Context, at place, out io.Writer, logger *slog.Logger) (err error) {
+func rebuild(ctx context.Context, at logPlace, out io.Writer, logger *slog.Logger) (err error) {
 	if _, err := projections.Check(at.views(), migrations.SchemaVersion); errors.Is(err, projections.ErrInUse) {
 		return fmt.Errorf("rebuild: stop the server first: %w", err)
 	}

@@ -55,7 +55,7 @@ var errUnwell = errors.New("something is wrong")
 // A doctor looks at a data directory, or a cluster and the views of a process,
 // and changes nothing.
 type doctor struct {
-	at       place
+	at       logPlace
 	findings []finding
 	inUse    bool // a server runs on the data directory
 	views    projections.FileInfo

@@ -261,7 +261,11 @@ func (f *File) read(entry *zip.File, do func(io.Reader) error) error {
 // Close closes the file.
 func (f *File) Close() error { return f.file.Close() }
 
-// RequireEmpty refuses a place that already has streams of Flagledger.
+// ErrNotEmpty says that there are streams of Flagledger already.
+var ErrNotEmpty = errors.New("the place to restore to is not empty")
+
+// RequireEmpty refuses a place that already has streams of Flagledger, with
+// ErrNotEmpty.
 func RequireEmpty(ctx context.Context, js jetstream.JetStream) error {
 	for _, kind := range []Kind{Log, Keys} {
 		there, err := names(ctx, js, kind)
@@ -269,7 +273,7 @@ func RequireEmpty(ctx context.Context, js jetstream.JetStream) error {
 			return err
 		}
 		if len(there) > 0 {
-			return fmt.Errorf("the place to restore to is not empty: it has the stream %s", there[0])
+			return fmt.Errorf("%w: it has the stream %s", ErrNotEmpty, there[0])
 		}
 	}
 	return nil
