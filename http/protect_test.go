@@ -192,3 +192,26 @@ func TestInvalidText(t *testing.T) {
 		t.Errorf("what is no text has led from position %d to %d", before, after)
 	}
 }
+
+// What guards the requests of apps costs them no memory.
+func TestGuardsDoNotAllocate(t *testing.T) {
+	f := newSDKFixture(t)
+	at, err := f.access(serverKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := echo.New().NewContext(httptest.NewRequestWithContext(t.Context(), "GET", "/", http.NoBody), httptest.NewRecorder())
+	handle := survive(func(c echo.Context) error {
+		if _, err := f.awaitPosition(c.Request()); err != nil || f.haste(at) > 0 || encoded(c.Request().Header) {
+			return errTooOften
+		}
+		return nil
+	})
+	if n := testing.AllocsPerRun(100, func() {
+		if err := handle(c); err != nil {
+			t.Error(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations a request", n)
+	}
+}

@@ -61,7 +61,6 @@ var open = []string{"GET /healthz", "GET /readyz", "GET /version", "GET /metrics
 type secured struct {
 	*admin
 	ids map[string]string // of the server key
-	now time.Time
 }
 
 func newSecured(t *testing.T) *secured {
