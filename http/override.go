@@ -160,10 +160,7 @@ func (s *Server) setIdentityOverride(r *request) error {
 	}
 	o := r.identityObject()
 	_, own := result.After.Environments.Get(r.environment.Key).Identities.Get(o.Key).Find(body.Feature)
-	return r.answer(http.StatusOK, result, o, struct {
-		domain.IdentityOverride
-		Warnings []domain.FieldError `json:"warnings,omitempty"`
-	}{own, warningsOf(evaluation.AdviseIdentifier(body.Identifier))})
+	return r.answer(http.StatusOK, result, o, own)
 }
 
 // identityObject is the object of the identity of the path; it has no key while

@@ -5,7 +5,6 @@ import (
 
 	"flagledger/commands"
 	"flagledger/domain"
-	"flagledger/domain/evaluation"
 )
 
 func segmentObject(key string) domain.Object {
@@ -115,15 +114,10 @@ func adviseOn(p *domain.Project, s *domain.Segment) advisedSegment {
 	if s == nil {
 		return advised
 	}
-	advised.Warnings = warningsOf(p.AdviseRules(s.Rules))
-	return advised
-}
-
-func warningsOf(issues []evaluation.Issue) (warnings []domain.FieldError) {
-	for _, issue := range issues {
-		warnings = append(warnings, domain.FieldError{Field: issue.Path, Detail: issue.Detail, Fix: issue.Fix})
+	for _, issue := range p.AdviseRules(s.Rules) {
+		advised.Warnings = append(advised.Warnings, domain.FieldError{Field: issue.Path, Detail: issue.Detail, Fix: issue.Fix})
 	}
-	return warnings
+	return advised
 }
 
 func (s *Server) deleteSegment(r *request) error {

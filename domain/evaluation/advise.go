@@ -78,18 +78,3 @@ func endsAtDollar(pattern string) bool {
 	}
 	return false
 }
-
-// AdviseIdentifier says in which SDKs in local evaluation the overrides of an identity of that name would not reach it:
-// they get them as rules about the identifier. The server looks identities up.
-func AdviseIdentifier(identifier string) []Issue {
-	v := validator{path: "identifier"}
-	if x := coerce(String(identifier)); x.kind != KindString && (x.kind == KindFloat || string(appendPython(nil, x)) != identifier) {
-		v.diverges("the identifier %s reads like a number, as which Python compares it in local evaluation: it does not find the override", shown(identifier))(
-			"use identifiers with a letter in them, or numbers without leading zeros")
-	}
-	if strings.Contains(identifier, ",") {
-		v.diverges("the identifier %s has a comma, at which Node and Go part it in local evaluation: they do not find the override", shown(identifier))(
-			"use identifiers without commas")
-	}
-	return v.issues
-}

@@ -122,10 +122,7 @@ func TestIdentityOverridesOfOddIdentifiers(t *testing.T) {
 	f := evaluation.CompileFeature(evaluation.Feature{ID: 1, Name: "f"}, nil)
 	env := evaluation.NewEnvironment("env", "Production", []*evaluation.Flag{f}, nil)
 	own := f.IdentityOutcome(true, text("own"), "", nil)
-	for identifier, advice := range map[string]int{"007": 1, "1.50": 1, "1.5": 1, "a,b": 1, "": 0, "7": 0, "-7": 0, "ada": 0, "v1.5": 0} {
-		if issues := evaluation.AdviseIdentifier(identifier); len(issues) != advice {
-			t.Errorf("%q: %+v", identifier, issues)
-		}
+	for _, identifier := range []string{"007", "1.50", "a,b", ""} {
 		if o := first(t, env, &evaluation.Identity{Identifier: identifier, Overrides: []*evaluation.Outcome{own}}); o != own {
 			t.Errorf("%q: %s", identifier, describe(o))
 		}
