@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -15,16 +17,37 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+	os.Exit(status)
+}
+
+// built is the program, for all tests that measure it.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
 }
 
 func build(t *testing.T) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "flagledger")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "flagledger/cmd/flagledger").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	if testing.Short() {
+		t.Skip("measures the whole program, which is built for it")
 	}
-	return binary
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "flagledger-bench-test-"); built.err != nil {
+			return
+		}
+		if out, err := exec.Command("go", "build", "-o", filepath.Join(built.dir, "flagledger"), "flagledger/cmd/flagledger").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "flagledger")
 }
 
 // Every row can be measured: the workloads load, and all answers are right. The figures of so short a run mean nothing.
