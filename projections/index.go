@@ -70,14 +70,15 @@ func (b *batch) writeTerms(s *summer) error {
 	begun := b.base.position >> blockBits // the only block that may be there already
 	for _, e := range entries {
 		var before []byte
+		put := s.add
 		if e.positions[0]>>blockBits == begun {
-			before = index.Get(e.key)
+			before, put = index.Get(e.key), s.put
 		}
 		value := append(make([]byte, 0, len(before)+len(e.positions)), before...)
 		for _, p := range e.positions {
 			value = append(value, byte(p))
 		}
-		if err := s.put(bucketIndex, e.key, value); err != nil {
+		if err := put(bucketIndex, e.key, value); err != nil {
 			return err
 		}
 	}

@@ -63,6 +63,12 @@ func (s *summer) put(bucket, key, value []byte) error {
 	return b.Put(key, value)
 }
 
+// add is Bucket.Put of a key that is certainly not there.
+func (s *summer) add(bucket, key, value []byte) error {
+	s.sum += entrySum(bucket, key, value)
+	return s.tx.Bucket(bucket).Put(key, value)
+}
+
 // delete is Bucket.Delete.
 func (s *summer) delete(bucket, key []byte) error {
 	b := s.tx.Bucket(bucket)

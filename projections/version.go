@@ -49,9 +49,8 @@ func (b *batch) advanceVersions(before, after *domain.Project, objects []domain.
 	return versions
 }
 
-// noteVersions brings the digests from what they are in the file to what the
-// batch makes them, one version after the other.
-func (b *batch) noteVersions(heads *bbolt.Bucket) {
+// digests are those of the environments that the batch changes, before it.
+func (b *batch) digests(heads *bbolt.Bucket) map[EnvironmentID]*domain.Digest {
 	digests := make(map[EnvironmentID]*domain.Digest, len(b.heads))
 	for id := range b.heads {
 		digests[id] = new(domain.Digest)
@@ -59,14 +58,22 @@ func (b *batch) noteVersions(heads *bbolt.Bucket) {
 			digests[id].SetBytes(raw[headSize:])
 		}
 	}
+	return digests
+}
+
+// versions brings the digests to what the batch makes them, one version after
+// the other, and returns what is to be written of it, by bucket.
+func (b *batch) versions(digests map[EnvironmentID]*domain.Digest) map[string][]write {
+	var versions, heads []write
 	for _, m := range b.made {
 		m.change.Update(digests[m.id])
 		sum := digests[m.id].Sum()
-		b.put(bucketVersions, versionKey(m.id, m.version), append(bigEndian(m.position), sum[:]...))
+		versions = append(versions, write{key: versionKey(m.id, m.version), value: append(bigEndian(m.position), sum[:]...)})
 	}
 	for id, h := range b.heads {
-		b.put(bucketHeads, environmentKey(id), h.bytes(digests[id]))
+		heads = append(heads, write{key: environmentKey(id), value: h.bytes(digests[id])})
 	}
+	return map[string][]write{string(bucketVersions): versions, string(bucketHeads): heads}
 }
 
 func versionKey(id EnvironmentID, version uint64) []byte {

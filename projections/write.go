@@ -33,11 +33,11 @@ func (b *batch) write(db *bbolt.DB) error {
 	err := db.Update(func(tx *bbolt.Tx) error {
 		tx.Bucket(bucketCommits).FillPercent = 1 // what comes next goes behind it
 		s := summing(tx)
-		b.noteVersions(tx.Bucket(bucketHeads))
-		for _, name := range buckets {
-			if err := writeAll(s, name, b.writes[string(name)]); err != nil {
-				return fmt.Errorf("write %s: %w", name, err)
-			}
+		digests := b.digests(tx.Bucket(bucketHeads))
+		made := make(chan map[string][]write, 1)
+		go func() { made <- b.versions(digests) }()
+		if err := writeBuckets(s, b.writes); err != nil {
+			return err
 		}
 		if err := b.writeTerms(s); err != nil {
 			return fmt.Errorf("write index: %w", err)
@@ -49,6 +49,9 @@ func (b *batch) write(db *bbolt.DB) error {
 			if err := deletePrefix(s, bucketCurrent, prefix); err != nil {
 				return fmt.Errorf("drop environment: %w", err)
 			}
+		}
+		if err := writeBuckets(s, <-made); err != nil {
+			return err
 		}
 		for id, p := range b.projects {
 			value := binary.BigEndian.AppendUint32(bigEndian(p.Position), uint32(p.LastID))
@@ -67,7 +70,21 @@ func (b *batch) write(db *bbolt.DB) error {
 	return nil
 }
 
+func writeBuckets(s *summer, writes map[string][]write) error {
+	for _, name := range buckets {
+		if err := writeAll(s, name, writes[string(name)]); err != nil {
+			return fmt.Errorf("write %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 func writeAll(s *summer, bucket []byte, writes []write) error {
+	put := s.put
+	switch string(bucket) {
+	case string(bucketHistory), string(bucketCommits), string(bucketVersions): // their keys have the position or version in them
+		put = s.add
+	}
 	slices.SortStableFunc(writes, func(a, b write) int { return bytes.Compare(a.key, b.key) })
 	for i, w := range writes {
 		if i+1 < len(writes) && bytes.Equal(w.key, writes[i+1].key) {
@@ -77,7 +94,7 @@ func writeAll(s *summer, bucket []byte, writes []write) error {
 		if w.delete {
 			err = s.delete(bucket, w.key)
 		} else {
-			err = s.put(bucket, w.key, w.value)
+			err = put(bucket, w.key, w.value)
 		}
 		if err != nil {
 			return err
