@@ -20,9 +20,9 @@ type Version struct {
 	Digest   string `json:"digest"`   // hex; see domain.Digest
 }
 
-// A madeVersion is a version that a commit led to. Its digest, a third of the
-// work that a commit makes, is computed when it is written, beside the commits
-// of the next batch.
+// A madeVersion is a version that a commit led to. Its digest, an eighth of
+// the work that a commit makes, is computed when it is written, beside the
+// commits of the next batch.
 type madeVersion struct {
 	id       EnvironmentID
 	version  uint64

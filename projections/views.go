@@ -226,7 +226,7 @@ func (v *Views) startAnew(damage error) error {
 }
 
 // verifyFirst is the size up to which a file is verified before it is used, in
-// bytes, which takes half a second. To read a larger one would hold up the start
+// bytes, which takes some 0.6 s. To read a larger one would hold up the start
 // for seconds; it is verified beside what the process does.
 const verifyFirst = 1 << 30
 
