@@ -76,7 +76,10 @@ func (v *Views) Watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		err := verify(v.db.Load())
+		err := verify(ctx, v.db.Load())
+		if ctx.Err() != nil {
+			return nil
+		}
 		if errors.Is(err, errDamaged) {
 			return err
 		}

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -93,7 +94,7 @@ func (s *summer) save() error {
 // verify reads the whole file that db has open and returns an error, wrapping
 // errDamaged, when it is not what was written. It may run while the file is
 // written to: a transaction that is open meanwhile keeps what it reads in place.
-func verify(db *bbolt.DB) error {
+func verify(ctx context.Context, db *bbolt.DB) error {
 	tx, err := db.Begin(false)
 	if err != nil {
 		return fmt.Errorf("verify views: %w", err)
@@ -104,10 +105,27 @@ func verify(db *bbolt.DB) error {
 		return fmt.Errorf("verify views: %w", err)
 	}
 	defer func() { _ = file.Close() }() // it only reads
-	if err := verifyFile(file, db.Info().PageSize); err != nil {
+	err = verifyFile(untilDone{ctx, file}, db.Info().PageSize)
+	if ctx.Err() != nil {
+		return fmt.Errorf("verify views: %w", ctx.Err())
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	return nil
+}
+
+// untilDone reads until ctx is done.
+type untilDone struct {
+	ctx  context.Context
+	file io.ReaderAt
+}
+
+func (u untilDone) ReadAt(b []byte, offset int64) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.file.ReadAt(b, offset)
 }
 
 // The numbers of bbolt's file format, version 2. Its numbers have the byte order

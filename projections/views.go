@@ -174,7 +174,7 @@ func Check(path string, schema int) (info FileInfo, err error) {
 	if err != nil || info.Schema != schema && info.Schema != 0 {
 		return info, err
 	}
-	if err := verify(db); err != nil {
+	if err := verify(context.Background(), db); err != nil {
 		return info, err
 	}
 	return info, read(func(tx *bbolt.Tx) error {
@@ -262,7 +262,7 @@ func (v *Views) openFile() (*bbolt.DB, error) {
 	}
 	later := !fresh && info.Size() > verifyFirst
 	if err == nil && !later {
-		err = verify(db)
+		err = verify(context.Background(), db)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare views %s: %w", v.path, err), guard(db.Close))

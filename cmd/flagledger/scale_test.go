@@ -52,7 +52,7 @@ func TestScale(t *testing.T) {
 	s.rollback()
 	s.growth()
 	s.changes()
-	s.p.stop(os.Interrupt)
+	s.stop()
 	t.Logf("%d commits, %d environments x %d features, %d segments; %s, %d processors, %s\n%s",
 		commits, environments, madeFeatures, madeSegments, runtime.Version(), runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly), s.table.String())
 }
@@ -96,6 +96,17 @@ type scale struct {
 	random                       *rand.Rand
 	p                            *program
 	table                        strings.Builder
+}
+
+// stop ends the server, however long it takes.
+func (s *scale) stop() {
+	s.Helper()
+	if err := s.p.cmd.Process.Signal(os.Interrupt); err != nil {
+		s.Fatal(err)
+	}
+	if <-s.p.exited; s.p.err != nil {
+		s.Errorf("the program ended with %v", s.p.err)
+	}
 }
 
 // row adds a line to the table.
@@ -217,7 +228,7 @@ func (s *scale) rebuild() {
 		s.Fatal(err)
 	}
 	s.row("... memory at most", "bounded", "%d MiB of its own, %d MiB with pages of files; views.db has %d MiB", own, all, info.Size()>>20)
-	s.p.stop(os.Interrupt)
+	s.stop()
 }
 
 // start starts on the views that are there.
@@ -225,7 +236,7 @@ func (s *scale) start() {
 	var starts latencies
 	for i := range min(s.often, 5) {
 		if i > 0 {
-			s.p.stop(os.Interrupt)
+			s.stop()
 		}
 		took, _, _ := s.launch()
 		starts = append(starts, took)
