@@ -55,6 +55,7 @@ soak: build ## W1 with 20 changes/s and 500 streams for SOAK (15m): no error, no
 bench-scale: export SCALE_COMMITS = $(COMMITS)
 bench-scale: ## A history of COMMITS (1000000) made, read, rolled back, continued; its log is kept in BENCH_DIR (4 GB)
 	go test -run '^TestScale$$' -count 1 -timeout 60m -v ./cmd/flagledger
+	go test -run '^$$' -bench '^BenchmarkCompile$$' -benchmem ./projections
 
 streams: export STREAMS ?= 5000
 streams: ## 5,000 event streams on one process (STREAMS=number): its memory, and how soon all are told of a change

@@ -32,10 +32,11 @@ func newBenchLog(b *testing.B, path string, features int) *benchLog {
 	for _, env := range environments {
 		events = append(events, domain.EnvironmentCreated{ID: number(), Key: env, ClientKey: "client_" + env})
 	}
-	for i := range 20 {
+	segments := features / 2
+	for i := range segments {
 		rules := onTrait("country", fmt.Sprint(i))
 		rules[0].ID, rules[0].Conditions[0].ID = "r2", "c1"
-		events = append(events, domain.SegmentCreated{ID: number(), Key: fmt.Sprintf("s%02d", i), Revision: 1, Rules: rules, LastNode: 2})
+		events = append(events, domain.SegmentCreated{ID: number(), Key: fmt.Sprintf("s%03d", i), Revision: 1, Rules: rules, LastNode: 2})
 	}
 	for i := range features {
 		f := domain.FeatureCreated{ID: number(), Key: fmt.Sprintf("f%04d", i), InitialValue: evaluation.String("initial"), Seeds: map[string]int32{}}
@@ -44,7 +45,7 @@ func newBenchLog(b *testing.B, path string, features int) *benchLog {
 		}
 		events = append(events, f)
 		if i%2 == 0 {
-			events = append(events, domain.SegmentOverrideSet{Environment: "prod", Feature: f.Key, Segment: fmt.Sprintf("s%02d", i%20), Seed: number(), Enabled: true})
+			events = append(events, domain.SegmentOverrideSet{Environment: "prod", Feature: f.Key, Segment: fmt.Sprintf("s%03d", i%segments), Seed: number(), Enabled: true})
 		}
 	}
 	if err := l.Apply(record(b, 1, events...), 0); err != nil {
@@ -110,6 +111,26 @@ func BenchmarkOneFlag(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				l.next(b, 0)
+			}
+		})
+	}
+}
+
+// BenchmarkCompile compiles one environment after a change of one flag, with as
+// many features and segments as the workloads W1 and W3.
+func BenchmarkCompile(b *testing.B) {
+	for name, features := range map[string]int{"W1": 100, "W3": 1000} {
+		b.Run(name, func(b *testing.B) {
+			l := newBenchLog(b, b.TempDir()+"/views.db", features)
+			before := l.Project(domain.ProjectID("shop"))
+			env := before.Environments.Get("prod")
+			snapshot := l.Snapshot(projections.EnvironmentID{Project: before.ID, ID: env.ID})
+			after, _ := before.Evolve([]domain.Event{domain.FeatureStateSet{Environment: "prod", Feature: "f0050", Enabled: true, Value: evaluation.Int(1)}}, domain.Stamp{Position: 2})
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := l.Compile(snapshot, after, after.Environments.Get("prod")); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}
