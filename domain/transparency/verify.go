@@ -242,6 +242,7 @@ type verification struct {
 	header  Header
 	final   Signed   // the checkpoint of the header
 	problem *Finding // with that; told only when nothing earlier is found
+	shorter *Finding // than what was kept; told likewise
 	tree    Frontier // of the hashes that the export says the tree has
 	// held and heldSince are the largest sizes at which a checkpoint of the export,
 	// and one that was kept, were found to hold. Whoever has the key can sign anew
@@ -313,7 +314,7 @@ func (v *verification) begin() error {
 		case v.problem == nil && c.Origin != v.final.Origin:
 			return &Finding{1, 1, fmt.Sprintf("the export is of log %s, what was kept of %s: the log was replaced, or altered from its first commit on", v.final.Origin, c.Origin)}
 		case v.problem == nil && size > v.final.Size:
-			return &Finding{v.final.Size + 1, size, fmt.Sprintf("dropped: the log of the export ends at position %d, but the checkpoint that was kept covers %d", v.final.Size, size)}
+			v.shorter = &Finding{v.final.Size + 1, size, fmt.Sprintf("dropped: the log of the export ends at position %d, but the checkpoint that was kept covers %d", v.final.Size, size)}
 		case size > h.To:
 			return fmt.Errorf("%w: it covers %d commits, and the export ends at %d; export to position %[2]d or further", ErrSince, size, h.To)
 		case size < h.From-1 && size == v.since.largest:
@@ -377,8 +378,10 @@ func (v *verification) checkpoint(signed string) error {
 		return nil
 	case err != nil:
 		return findingAt(size, "behind this commit stands a checkpoint that was altered: %v", err)
-	case c.Size != size:
-		return findingAt(size, "behind this commit stands the checkpoint of position %d", c.Size)
+	case c.Size > size:
+		return &Finding{size + 1, c.Size, fmt.Sprintf("dropped or moved: behind position %d stands the checkpoint of %d", size, c.Size)}
+	case c.Size < size:
+		return findingAt(size, "inserted or moved: behind this commit stands the checkpoint of position %d", c.Size)
 	case v.problem == nil && c.Origin != v.final.Origin:
 		return findingAt(size, "behind this commit stands a checkpoint of another log, %s", c.Origin)
 	case c.Root != v.tree.Root():
@@ -465,6 +468,9 @@ func (v *verification) end() error {
 		v.problem.First = min(max(v.problem.First, v.held+1, v.heldSince+1), v.problem.Last)
 		v.problem.Detail = "nothing that is known here vouches for them: " + v.problem.Detail
 		return v.problem
+	}
+	if v.shorter != nil {
+		return v.shorter
 	}
 	root := v.tree.Root()
 	v.report.Root = root
