@@ -75,18 +75,19 @@ func (c *copies) offer(s transparency.Signed) {
 
 // run delivers until ctx is done, and then what is left for as long as last.
 func (c *copies) run(ctx context.Context, last time.Duration) {
+	ending, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(last, end) })()
 	var running sync.WaitGroup
 	for _, p := range c.places {
 		running.Go(func() {
 			for {
 				select {
 				case s := <-p.queue:
-					c.persist(ctx, p, s)
+					c.persist(ctx, ending, p, s)
 				case <-ctx.Done():
-					ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), last)
-					defer cancel()
-					for len(p.queue) > 0 && ctx.Err() == nil {
-						c.persist(ctx, p, <-p.queue)
+					for len(p.queue) > 0 && ending.Err() == nil {
+						c.persist(ctx, ending, p, <-p.queue)
 					}
 					return
 				}
@@ -96,10 +97,11 @@ func (c *copies) run(ctx context.Context, last time.Duration) {
 	running.Wait()
 }
 
-// persist delivers one, and tries again after a pause that grows to a minute.
-func (c *copies) persist(ctx context.Context, p *place, s transparency.Signed) {
+// persist delivers one, and tries again after a pause that grows to a minute,
+// and that is short once ctx is done, until ending is.
+func (c *copies) persist(ctx, ending context.Context, p *place, s transparency.Signed) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Minute) {
-		err := p.deliver(ctx, s)
+		err := p.deliver(ending, s)
 		if err == nil {
 			return
 		}
@@ -108,9 +110,15 @@ func (c *copies) persist(ctx context.Context, p *place, s transparency.Signed) {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			timer.Stop()
-			return
+			pause = 50 * time.Millisecond
+			select {
+			case <-time.After(pause):
+			case <-ending.Done():
+				timer.Stop()
+				return
+			}
 		}
+		timer.Stop()
 	}
 }
 

@@ -469,9 +469,6 @@ func (v *verification) end() error {
 		v.problem.Detail = "nothing that is known here vouches for them: " + v.problem.Detail
 		return v.problem
 	}
-	if v.shorter != nil {
-		return v.shorter
-	}
 	root := v.tree.Root()
 	v.report.Root = root
 	if v.header.To == v.final.Size {
@@ -480,6 +477,9 @@ func (v *verification) end() error {
 		}
 	} else if err := tlog.CheckTree(v.header.Consistency, int64(v.final.Size), v.final.Root, int64(v.header.To), root); err != nil {
 		return &Finding{max(v.held, v.heldSince) + 1, v.header.To, fmt.Sprintf("altered, dropped, inserted or moved: the log of the export's checkpoint does not begin with these commits, or the proof that it does was altered: %v", err)}
+	}
+	if v.shorter != nil {
+		return v.shorter
 	}
 	v.report.Checkpoints++
 	return nil

@@ -1,0 +1,111 @@
+package transparency_test
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"flagledger/domain/transparency"
+)
+
+// exported is an export of so many commits, with a checkpoint behind each, and the key to verify it with.
+func exported(t testing.TB, commits uint64) (export, vkey string, last transparency.Signed) {
+	t.Helper()
+	origin := transparency.Origin(leafOf(1).Hash())
+	signer, vkey := keys(t, origin, 1)
+	var f transparency.Frontier
+	var body bytes.Buffer
+	at := func(size uint64) transparency.Signed {
+		signed, err := transparency.Checkpoint{Origin: origin, Size: size, Root: f.Root()}.Sign(signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signed
+	}
+	for position := uint64(1); position <= commits; position++ {
+		f.Append(leafOf(position).Hash())
+	}
+	last = at(commits)
+	x, err := transparency.NewExporter(&body, transparency.Header{From: 1, To: commits, Checkpoint: last.Note})
+	f = transparency.Frontier{}
+	for position := uint64(1); position <= commits && err == nil; position++ {
+		leaf := leafOf(position)
+		f.Append(leaf.Hash())
+		if err = x.Leaf(leaf, leaf.Hash()); err == nil {
+			err = x.Checkpoint(at(position).Note)
+		}
+	}
+	if err != nil || x.End() != nil {
+		t.Fatal(err, x.End())
+	}
+	return body.String(), vkey, last
+}
+
+// Whatever stands in an export, reading it ends, and it is verified only with what was signed: the root and the commits of the original.
+func FuzzVerify(f *testing.F) {
+	export, vkey, last := exported(f, 5)
+	known := verifiers(f, vkey)
+	f.Add([]byte(export), []byte(last.Note))
+	f.Add([]byte(export), []byte(export))
+	lines := strings.SplitAfter(export, "\n")
+	f.Add([]byte(strings.Join(lines[1:], "")), []byte(last.Note+last.Note))
+	f.Add([]byte(lines[0]+`{"end":5}`+"\n"), []byte{})
+	f.Add([]byte(strings.Replace(export, "c1", "c2", 1)), []byte("—"))
+	f.Add([]byte(`{"export":"flagledger.export.v1","from":1,"to":9223372036854775807,"before":[],"checkpoint":"","consistency":[]}`+"\n"), []byte("{"))
+	f.Add([]byte(`{"export":"flagledger.export.v1","from":3,"to":2}`+"\n"), []byte("a\n1\nb\n\n— a b\n"))
+	var hashes [5]tlog.Hash
+	for i := range hashes {
+		hashes[i] = leafOf(uint64(i + 1)).Hash()
+	}
+	f.Fuzz(func(t *testing.T, export, kept []byte) {
+		since, err := transparency.ReadSince(bytes.NewReader(kept), known)
+		if err != nil {
+			since = transparency.Since{}
+		}
+		report, err := transparency.Verify(bytes.NewReader(export), known, since)
+		if finding, found := errors.AsType[*transparency.Finding](err); found && (finding.First < 1 || finding.Last < finding.First) {
+			t.Errorf("the finding is at positions %d to %d: %v", finding.First, finding.Last, err)
+		}
+		if err != nil {
+			return
+		}
+		if report.From < 1 || report.To > 5 || report.Size > 5 {
+			t.Fatalf("verified as %+v", report)
+		}
+		var tree transparency.Frontier
+		for _, h := range hashes[:report.To] {
+			tree.Append(h)
+		}
+		if report.Root != tree.Root() {
+			t.Errorf("verified with root %v, want %v", report.Root, tree.Root())
+		}
+	})
+}
+
+// A checkpoint that is read is one that would be written so, apart from extensions.
+func FuzzCheckpoint(f *testing.F) {
+	signer, vkey := keys(f, "flagledger/1", 1)
+	signed, err := transparency.Checkpoint{Origin: "flagledger/1", Size: 7, Root: tlog.RecordHash(nil)}.Sign(signer)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(signed.Note)
+	f.Add(signed.Text())
+	f.Add(signed.Text() + "extension\n")
+	f.Add("a\n0\n" + tlog.RecordHash(nil).String() + "\n\n— a AAAA\n")
+	f.Add("a\n-1\n\n")
+	known := verifiers(f, vkey)
+	f.Fuzz(func(t *testing.T, text string) {
+		if c, err := transparency.ParseCheckpoint(text); err == nil && !strings.HasPrefix(text, c.Text()) {
+			t.Errorf("%q is read as %+v", text, c)
+		}
+		if c, err := transparency.OpenCheckpoint(text, known); err == nil && c.Checkpoint != signed.Checkpoint {
+			t.Errorf("%q holds, with %+v", text, c)
+		}
+		_, _ = transparency.ReadUnverified(text)
+		_, _ = transparency.Verifiers(text)
+	})
+}
