@@ -274,7 +274,12 @@ func (b *bench) identifyW4(ctx context.Context) error {
 	if p, err = b.start(ctx, "w4"); err != nil {
 		return err
 	}
-	b.table.add("W4: ready after a start", short(time.Since(begin)), "", "", "<= 10 s")
+	took := time.Since(begin)
+	cpu, err := p.cpu()
+	if err != nil {
+		return err
+	}
+	b.table.add(fmt.Sprintf("W4: ready after a start (%s of processor time)", short(cpu)), short(took), "", "", "<= 10 s")
 
 	messages := w.identifyStored()
 	of := func(p *process, messages [][]byte) subject {
