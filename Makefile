@@ -9,7 +9,7 @@ CHECKS   ?= 2000
 SEED     ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint vuln properties bench bench-http bench-scale soak streams fuzz e2e agreement cover tidy check
+.PHONY: help build test race lint vuln properties bench bench-http bench-scale soak streams chaos fuzz e2e agreement cover tidy check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ bench-scale: ## A history of COMMITS (1000000) made, read, rolled back, continue
 streams: export STREAMS ?= 5000
 streams: ## 5,000 event streams on one process (STREAMS=number): its memory, and how soon all are told of a change
 	go test -count 1 -timeout 10m -v -run '^TestStreams$$' ./cmd/flagledger
+
+chaos: export CHAOS_ROUNDS ?= 200
+chaos: ## Kills, 200 times (CHAOS_ROUNDS), in every phase: nothing is lost, nothing is there twice
+	go test -count 1 -timeout 60m -v -run '^(TestKill|TestFullDisk)$$' ./cmd/flagledger
 
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@packages=$$(go list ./...) || exit 1; \

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -35,6 +37,24 @@ type crashing struct {
 	runs int
 	done bool
 	acks chan string
+
+	checkpoints map[string]string // root by size, of checkpoints that were given out
+}
+
+// checkpoint asks for one. What it says must hold ever after.
+func (c *crashing) checkpoint(p *program) {
+	a := p.send(context.Background(), request{path: "/admin/v1/log/checkpoint"})
+	if a.err != nil || a.status != http.StatusOK {
+		return // it died, or is about to
+	}
+	lines := strings.SplitN(string(a.body), "\n", 4)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(lines) < 4 || c.checkpoints[lines[1]] != "" && c.checkpoints[lines[1]] != lines[2] {
+		c.t.Errorf("checkpoint %q; of that size there was the root %q", a.body, c.checkpoints[lines[1]])
+		return
+	}
+	c.checkpoints[lines[1]] = lines[2]
 }
 
 // program waits until one runs after the given number of runs; nil: it is over.
@@ -85,18 +105,28 @@ func (c *crashing) write(w *writer) {
 			}
 			run = now - 1
 			w.acked[reason] = position
+			if n%5 == 0 {
+				c.checkpoint(p)
+			}
 			c.acks <- reason
 			break
 		}
 	}
 }
 
-// Killed in the middle of a stream of changes, twenty times, the program has after each restart every change that was acknowledged, exactly
-// once, and its views are what a rebuild from the log makes.
+// Killed in the middle of a stream of changes, ten times (CHAOS_ROUNDS, as of make chaos), the program has after each restart every change that was
+// acknowledged, exactly once, and its views are what a rebuild from the log makes. In between it is killed while it starts, with its views and without
+// any, so that they are being made again. Checkpoints that it gave out hold to the end.
 func TestKill(t *testing.T) {
-	kills := 20
+	kills := 10
 	if testing.Short() {
 		kills = 5
+	}
+	if rounds := os.Getenv("CHAOS_ROUNDS"); rounds != "" {
+		var err error
+		if kills, err = strconv.Atoi(rounds); err != nil {
+			t.Fatal(err)
+		}
 	}
 	dir := t.TempDir()
 	p := ready(t, "--data-dir", dir)
@@ -122,7 +152,8 @@ func TestKill(t *testing.T) {
 			return request{method: "PUT", path: live + "/features/banner/identity-overrides/" + fmt.Sprintf("person-%d", n), body: `{"enabled":true}`}
 		}},
 	}
-	c := &crashing{t: t, acks: make(chan string, 1000)}
+	c := &crashing{t: t, acks: make(chan string, 1000), checkpoints: map[string]string{}}
+	starts, rebuilds := 0, 0 // killed in
 	c.cond = sync.NewCond(&c.mu)
 	var writing sync.WaitGroup
 	for _, w := range writers {
@@ -142,6 +173,20 @@ func TestKill(t *testing.T) {
 		}
 		p.kill()
 		c.set(nil, false)
+		if rand.N(3) == 0 {
+			if rand.N(2) == 0 {
+				if err := os.Remove(filepath.Join(dir, "views.db")); err != nil {
+					t.Fatal(err)
+				}
+				rebuilds++
+			}
+			starts++
+			starting := serving(t, []string{"FLAGLEDGER_ADMIN_TOKEN=" + rootToken}, "--data-dir", dir)
+			for range rand.N(20) {
+				starting.send(t.Context(), request{path: "/readyz"})
+			}
+			starting.kill()
+		}
 		p = ready(t, "--data-dir", dir)
 	}
 	c.set(p, true)
@@ -173,7 +218,8 @@ func TestKill(t *testing.T) {
 			last = w.acked[reason]
 		}
 	}
-	t.Logf("%d kills, %d requests without an answer, %d changes acknowledged, %d recorded", kills, died, acked, len(history))
+	t.Logf("%d kills, %d more while starting, %d of these without views, %d requests without an answer, %d changes acknowledged, %d recorded, %d checkpoints",
+		kills, starts, rebuilds, died, acked, len(history), len(c.checkpoints))
 	checkVersions(t, history)
 
 	persons := writers[4].acked
@@ -185,6 +231,22 @@ func TestKill(t *testing.T) {
 		}
 	}
 	p.stop(syscall.SIGTERM)
+	views, err := projections.Open(filepath.Join(dir, "views.db"), projections.Options{Schema: migrations.SchemaVersion, Encode: httpapi.EncodeFlag, Upcast: upcast})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, root := range c.checkpoints {
+		n, err := strconv.ParseUint(size, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now, err := views.TreeRoot(n); err != nil || now.String() != root {
+			t.Errorf("a checkpoint of %s commits had the root %s; now it is %v, %v", size, root, now, err)
+		}
+	}
+	if err := views.Close(); err != nil {
+		t.Fatal(err)
+	}
 	checkRebuild(t, dir)
 }
 

@@ -226,7 +226,13 @@ func (l *ledger) ready(ctx context.Context) error {
 		return errors.New("the log has not been reached yet")
 	}
 	if err := l.views.Failure(); err != nil {
-		return fmt.Errorf("the views have stopped: %w", err)
+		err = fmt.Errorf("the views have stopped: %w", err)
+		checking, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		if log := o.store.Health(checking); log != nil { // a full disk stops both, and this says what to do
+			return fmt.Errorf("%w; %w", log, err)
+		}
+		return err
 	}
 	if err := o.subscriber.Load().Err(); err != nil {
 		return fmt.Errorf("the views have stopped: %w", err)
