@@ -53,7 +53,7 @@ soak: build ## W1 with 20 changes/s and 500 streams for SOAK (15m): no error, no
 	go run ./cmd/flagledger/bench soak -duration $(SOAK) $(BENCHFLAGS)
 
 bench-scale: export SCALE_COMMITS = $(COMMITS)
-bench-scale: ## A history of COMMITS (1000000) made, read, rolled back, continued; its log is kept in BENCH_DIR (4 GB)
+bench-scale: ## A history of COMMITS (1000000) made, read, rolled back, continued; its log is kept in BENCH_DIR (1 GB, 6 while it works)
 	go test -run '^TestScale$$' -count 1 -timeout 60m -v ./cmd/flagledger
 	go test -run '^$$' -bench '^BenchmarkCompile$$' -benchmem ./projections
 

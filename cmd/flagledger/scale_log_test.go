@@ -44,7 +44,6 @@ type history struct {
 	time    time.Time // of the last commit
 	actors  []domain.Actor
 	last    int32 // SDK-facing number
-	events  []domain.Event
 }
 
 func newHistory(environments int) *history {
