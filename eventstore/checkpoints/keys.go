@@ -161,19 +161,20 @@ func writeKeys(path string, keys []Key) (err error) {
 			err = fmt.Errorf("write signing keys: %w", err)
 		}
 	}()
-	text := keyHead
+	var text strings.Builder
+	text.WriteString(keyHead)
 	for _, k := range keys {
-		text += k.private
+		text.WriteString(k.private)
 		if !k.Until.IsZero() {
-			text += " until " + k.Until.UTC().Format(time.RFC3339)
+			text.WriteString(" until " + k.Until.UTC().Format(time.RFC3339))
 		}
-		text += "\n"
+		text.WriteString("\n")
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // of mode 0600
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString(text)
+	_, err = file.WriteString(text.String())
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
 		err = os.Rename(file.Name(), path)
