@@ -63,7 +63,7 @@ streams: ## 5,000 event streams on one process (STREAMS=number): its memory, and
 
 chaos: export CHAOS_ROUNDS ?= 200
 chaos: ## Kills, 200 times (CHAOS_ROUNDS), in every phase: nothing is lost, nothing is there twice
-	go test -count 1 -timeout 60m -v -run '^(TestKill|TestFullDisk)$$' ./cmd/flagledger
+	go test -count 1 -timeout 60m -v -run '^(TestKill|TestFullDisk|TestPowerCut)$$' ./cmd/flagledger
 
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@packages=$$(go list ./...) || exit 1; \

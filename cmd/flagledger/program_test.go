@@ -116,11 +116,16 @@ func (p *program) await(what string, try func(context.Context) error) {
 	defer cancel()
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
+	var before error // of the last try that was not cut short
 	for {
 		err := try(ctx)
 		if err == nil {
 			return
 		}
+		if ctx.Err() != nil {
+			err = errors.Join(err, before)
+		}
+		before = err
 		select {
 		case <-again.C:
 		case <-p.exited:
