@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,9 @@ func startEmbedded(dir string, log *slog.Logger) (*embedded, error) {
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
+	}
+	if err := removeProbes(filepath.Join(dir, "nats", "jetstream")); err != nil {
+		return nil, errors.Join(err, lock.unlock())
 	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "flagledger",
@@ -59,6 +63,20 @@ func startEmbedded(dir string, log *slog.Logger) (*embedded, error) {
 		return nil, errors.Join(fmt.Errorf("start embedded NATS in %s: %s", dir, reason), e.stop())
 	}
 	return e, nil
+}
+
+// removeProbes removes what a server leaves that is killed while it tries, at its
+// start, whether it can write: the next one would take it for an account, and
+// never be healthy.
+func removeProbes(dir string) error {
+	probes, err := filepath.Glob(filepath.Join(dir, "_test_*"))
+	for _, probe := range probes {
+		err = errors.Join(err, os.RemoveAll(probe))
+	}
+	if err != nil {
+		return fmt.Errorf("clear up after a start of NATS that was cut short: %w", err)
+	}
+	return nil
 }
 
 // stop ends the server, which writes its index, and only then lets others in.
