@@ -1,6 +1,7 @@
 package eventstore_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,13 +10,12 @@ import (
 	"flagledger/eventstore/storetest"
 )
 
-// A server that was killed while it tried whether it can write leaves a directory, which the next one does not stumble over.
+// A server that was killed while it tried whether it can write leaves a file, which the next one does not stumble over.
 func TestStartCutShort(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"_test_4116563819", "_test_1"} {
-		if err := os.MkdirAll(filepath.Join(dir, "nats", "jetstream", name), 0o700); err != nil {
-			t.Fatal(err)
-		}
+	accounts := filepath.Join(dir, "nats", "jetstream")
+	if err := errors.Join(os.MkdirAll(accounts, 0o700), os.WriteFile(filepath.Join(accounts, "_test_4116563819"), nil, 0o600)); err != nil {
+		t.Fatal(err)
 	}
 	store := storetest.Open(t, eventstore.Options{Dir: dir})
 	if err := store.Health(t.Context()); err != nil {

@@ -162,7 +162,7 @@ func (s *Store) connectOptions(o Options) []nats.Option {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(250 * time.Millisecond),
 		// A server that is gone without a word is left after some seconds.
-		nats.PingInterval(2*time.Second),
+		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.IgnoreAuthErrorAbort(), // credentials may be rotated while we run
 		// What cannot be sent fails at once instead of being sent some time later,
