@@ -88,8 +88,15 @@ func (e *embedded) stop() error {
 
 // health says why the server cannot record anything now, or nil. After a full
 // disk or a failed write NATS stays this way until it is started anew.
+//
+// A stream that is being created is a folder before it is a stream, which NATS
+// takes for one that could not be recovered: so what is wrong is asked again.
 func (e *embedded) health() error {
 	h := e.nats.Healthz(&server.HealthzOptions{})
+	for again := 0; h.Error != "" && again < 5; again++ {
+		time.Sleep(50 * time.Millisecond)
+		h = e.nats.Healthz(&server.HealthzOptions{})
+	}
 	e.suspect.Store(h.Error != "")
 	if h.Error != "" {
 		return fmt.Errorf("embedded NATS: %s; restart when the cause is removed", h.Error)
