@@ -30,7 +30,7 @@ func TestBrokenHandlers(t *testing.T) {
 		return errors.New("out of luck")
 	})
 	server := httptest.NewServer(e)
-	defer server.Close()
+	t.Cleanup(server.Close)
 	get := func(path string) (int, string, error) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
 		if err != nil {
@@ -50,6 +50,7 @@ func TestBrokenHandlers(t *testing.T) {
 	if status, body, err := get("/half"); status != 200 || body != "half" || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("half an answer: %d %s %v", status, body, err)
 	}
+	server.Close() // what is logged behind the answer is logged
 	for _, want := range []string{"request failed", "panic: out of luck", "protect_test.go", "answer broken off"} {
 		if !strings.Contains(logged.String(), want) {
 			t.Errorf("the log lacks %s: %s", want, &logged)
