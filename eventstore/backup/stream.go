@@ -22,6 +22,9 @@ const (
 	// answerWithin is how long the server may take for one step. A snapshot of a
 	// large stream first takes stock of it.
 	answerWithin = time.Minute
+	// nobodyFor is how long a subject may have nobody behind it, and askAgain how
+	// often that is tried.
+	nobodyFor, askAgain = 10 * time.Second, 50 * time.Millisecond
 )
 
 // A snapshot is what the server says of a stream as it begins to send it.
@@ -44,13 +47,36 @@ func call(ctx context.Context, nc *nats.Conn, subject string, request, answer an
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	msg, err := nc.RequestWithContext(ctx, subject, body)
+	data, err := ask(ctx, nc, subject, body)
 	if err != nil {
 		return err
 	}
-	return parse(msg.Data, answer)
+	return parse(data, answer)
+}
+
+// ask sends a message and returns the answer. While nobody is there to take it,
+// which in a cluster may be for a moment after another server has named the
+// subject, it is sent again.
+func ask(ctx context.Context, nc *nats.Conn, subject string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	begun := time.Now()
+	for {
+		msg, err := nc.RequestWithContext(ctx, subject, body)
+		switch {
+		case err == nil:
+			return msg.Data, nil
+		case !errors.Is(err, nats.ErrNoResponders) || time.Since(begun) > nobodyFor:
+			return nil, fmt.Errorf("ask %s: %w", subject, err)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("ask %s: %w", subject, err)
+		}
+	}
 }
 
 func parse(data []byte, answer any) error {
@@ -124,20 +150,11 @@ func put(ctx context.Context, nc *nats.Conn, stream string, s snapshot, replicas
 	if err := call(ctx, nc, apiRestore+stream, map[string]any{"config": config, "state": s.State}, &deliver); err != nil {
 		return err
 	}
-	send := func(chunk []byte) ([]byte, error) {
-		ctx, cancel := context.WithTimeout(ctx, answerWithin)
-		defer cancel()
-		msg, err := nc.RequestWithContext(ctx, deliver.Subject, chunk)
-		if err != nil {
-			return nil, err
-		}
-		return msg.Data, nil
-	}
 	chunk := make([]byte, chunkSize)
 	for {
 		n, err := io.ReadFull(r, chunk)
 		if n > 0 {
-			answer, err := send(chunk[:n])
+			answer, err := ask(ctx, nc, deliver.Subject, chunk[:n])
 			if err == nil && len(answer) > 0 { // a refusal
 				err = parse(answer, &struct{}{})
 			}
@@ -152,7 +169,7 @@ func put(ctx context.Context, nc *nats.Conn, stream string, s snapshot, replicas
 			return err
 		}
 	}
-	answer, err := send(nil)
+	answer, err := ask(ctx, nc, deliver.Subject, nil)
 	if err != nil {
 		return err
 	}
