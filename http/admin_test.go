@@ -69,7 +69,7 @@ func newAdmin(t *testing.T) *admin {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := persons.Close(ctx); err != nil {
 			t.Error(err)
@@ -149,7 +149,7 @@ func (a *admin) sign() signedLog {
 // awaitCheckpoint waits until a checkpoint can be had.
 func (a *admin) awaitCheckpoint() {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(a.t.Context(), time.Minute)
 	defer cancel()
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url+"/admin/v1/log/checkpoint", nil)

@@ -165,7 +165,7 @@ func TestDamagedWhileOpen(t *testing.T) {
 			if refusal, ok := errors.AsType[*domain.Error](err); !ok || refusal.Kind != domain.Unavailable {
 				t.Errorf("a read of damaged views: %v", err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			found := l.Watch(ctx)
 			if found == nil || !strings.Contains(found.Error(), "damaged") {

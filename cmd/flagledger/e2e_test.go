@@ -143,14 +143,14 @@ func start(t *testing.T, binary string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// stop interrupts a program and expects it to end by itself within 5 seconds. Stopping it again does nothing.
+// stop interrupts a program and expects it to end by itself. Stopping it again does nothing.
 func stop(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if cmd.ProcessState != nil {
 		return
 	}
-	late := time.AfterFunc(5*time.Second, func() {
-		t.Errorf("%s did not stop within 5 seconds of an interrupt", filepath.Base(cmd.Path))
+	late := time.AfterFunc(time.Minute, func() {
+		t.Errorf("%s did not stop within a minute of an interrupt", filepath.Base(cmd.Path))
 		_ = cmd.Process.Kill()
 	})
 	defer late.Stop()
@@ -162,10 +162,10 @@ func stop(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// await asks until the URL answers with the status, for at most 30 seconds.
+// await asks until the URL answers with the status, for at most a minute.
 func await(t *testing.T, url string, status int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()

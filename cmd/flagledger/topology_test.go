@@ -201,10 +201,10 @@ func flag(ctx context.Context, url, key, position string) (string, error) {
 	return state.Value, nil
 }
 
-// awaitDo repeats what may fail while the parts find each other again, for at most 30 seconds.
+// awaitDo repeats what may fail while the parts find each other again, for at most a minute.
 func awaitDo(t *testing.T, do func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
@@ -216,7 +216,7 @@ func awaitDo(t *testing.T, do func() error) {
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			t.Fatalf("not within 30 seconds: %v", err)
+			t.Fatalf("not within a minute: %v", err)
 		}
 	}
 }

@@ -158,7 +158,7 @@ func TestUsage(t *testing.T) {
 	running.Go(func() { u.Run(ctx, store.JetStream(), store.Replicas()) })
 	defer running.Wait()
 	defer stop()
-	patient, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	patient, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for u.Flush(patient) != nil && patient.Err() == nil { // until the stream is reached
 		if _, err := store.JetStream().AccountInfo(patient); err != nil {

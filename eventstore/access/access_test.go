@@ -67,7 +67,7 @@ func retry(t testing.TB, do func() error) {
 	t.Helper()
 	every := time.NewTicker(5 * time.Millisecond)
 	defer every.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		err := do()
@@ -88,7 +88,7 @@ func settled(t testing.TB, js jetstream.JetStream, all ...*process) {
 	for _, p := range all {
 		retry(t, func() error { return p.Flush(t.Context()) })
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	last := info(t, js).State.LastSeq
 	for _, p := range all {
@@ -303,7 +303,7 @@ func TestRetention(t *testing.T) {
 	}
 	p.stop()
 	settled(t, js, start(t, js, path, access.Options{}))
-	for late := time.After(10 * time.Second); ; { // the stream is there already, and updated beside the reading
+	for late := time.After(time.Minute); ; { // the stream is there already, and updated beside the reading
 		got := info(t, js).Config.MaxAge
 		if got == access.DefaultRetention {
 			return

@@ -147,7 +147,7 @@ func (p *process) signs(size uint64) transparency.Signed {
 				}
 			}
 			return s
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			p.t.Fatalf("no checkpoint of %d; failure: %v", size, p.Failure())
 		}
 	}
@@ -156,7 +156,7 @@ func (p *process) signs(size uint64) transparency.Signed {
 // fails waits until the process signs no more, and returns why.
 func (p *process) fails() string {
 	p.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if err := p.Failure(); err != nil {
 			if _, again := p.Checkpoint(p.t.Context()); !errors.Is(again, err) {
 				p.t.Errorf("after %v it answers %v", err, again)

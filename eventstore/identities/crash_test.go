@@ -48,7 +48,7 @@ func untilKilled(ctx context.Context, dir string) error {
 		return err
 	}
 	srv.Start()
-	if !srv.ReadyForConnections(30 * time.Second) {
+	if !srv.ReadyForConnections(time.Minute) {
 		return fmt.Errorf("NATS does not start")
 	}
 	conn, err := nats.Connect("", nats.InProcessServer(srv))

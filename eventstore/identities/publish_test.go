@@ -22,7 +22,7 @@ func TestPublish(t *testing.T) {
 	}
 	srv.Start()
 	defer srv.Shutdown()
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(time.Minute) {
 		t.Fatal("NATS does not start")
 	}
 	conn, err := nats.Connect("", nats.InProcessServer(srv))

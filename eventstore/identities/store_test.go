@@ -37,7 +37,7 @@ func natsServer(t testing.TB, dir string, change ...func(*server.Options)) *serv
 		t.Fatal(err)
 	}
 	s.Start()
-	if !s.ReadyForConnections(30*time.Second) || !s.JetStreamEnabled() {
+	if !s.ReadyForConnections(time.Minute) || !s.JetStreamEnabled() {
 		t.Fatal("NATS does not start")
 	}
 	t.Cleanup(func() { stop(s) })
@@ -87,7 +87,7 @@ func closeStore(t testing.TB, s *identities.Store) {
 
 func flush(t testing.TB, s *identities.Store) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := s.Flush(ctx); err != nil {
 		t.Error(err)
@@ -121,7 +121,7 @@ func show(id *identities.Identity) string {
 // eventually waits for what another process will see.
 func eventually(t testing.TB, want string, got func() string) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -57,7 +57,7 @@ func StartCluster(t testing.TB, n int, configure ...func(*server.Options)) *Clus
 		c.Start(i)
 	}
 	for _, s := range c.Servers {
-		if !s.ReadyForConnections(10 * time.Second) {
+		if !s.ReadyForConnections(time.Minute) {
 			t.Fatalf("NATS server %s is not ready", s.Name())
 		}
 	}

@@ -90,7 +90,7 @@ func retry(t *testing.T, do func() error) {
 	t.Helper()
 	every := time.NewTicker(5 * time.Millisecond)
 	defer every.Stop()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		err := do()
@@ -112,7 +112,7 @@ func caughtUp(t *testing.T, js jetstream.JetStream, stores ...*usage.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for _, s := range stores {
 		if err := s.Wait(ctx, stream.CachedInfo().State.LastSeq); err != nil {
