@@ -19,9 +19,9 @@ import (
 type Rollback struct {
 	Environment string `json:"environment"`
 	Version     uint64 `json:"version"`
-	// Features and Segments limit the rollback to some of them; both empty: all.
-	Features []string `json:"features,omitempty"`
-	Segments []string `json:"segments,omitempty"`
+	// Features and Segments limit the rollback to some of them; both nil: all.
+	Features []string `json:"features,omitzero"`
+	Segments []string `json:"segments,omitzero"`
 	// RestoreDeleted brings back features and segments that were deleted since,
 	// disabled in other environments.
 	RestoreDeleted bool `json:"restore_deleted,omitempty"`
@@ -59,13 +59,14 @@ type Plan struct {
 	Events []domain.Event
 	// Warnings tell what will not be as it was, or what else is concerned.
 	Warnings []string
-	// Hash changes whenever the plan does, or what it is about.
+	// Hash changes whenever the plan does, its warnings included, or what it is about.
 	Hash string
 }
 
 // hashPlan hashes the events of a plan with the revisions of the objects that
-// they change.
-func hashPlan(p *domain.Project, events []domain.Event) (string, error) {
+// they change, and its warnings: what a plan leaves alone may be all that is new
+// since somebody looked at it.
+func hashPlan(p *domain.Project, events []domain.Event, warnings []string) (string, error) {
 	type item struct {
 		Type     string
 		Event    domain.Event
@@ -80,7 +81,7 @@ func hashPlan(p *domain.Project, events []domain.Event) (string, error) {
 	for i, o := range objects {
 		revisions[i] = p.Revision(o)
 	}
-	encoded, err := json.Marshal([]any{items, revisions})
+	encoded, err := json.Marshal([]any{items, revisions, warnings})
 	if err != nil {
 		return "", fmt.Errorf("hash plan: %w", err)
 	}
@@ -114,7 +115,7 @@ func (c Rollback) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 		return Plan{}, r.numbers.err
 	}
 	plan := Plan{Events: r.events, Warnings: r.warnings}
-	plan.Hash, err = hashPlan(p, plan.Events)
+	plan.Hash, err = hashPlan(p, plan.Events, plan.Warnings)
 	return plan, err
 }
 
@@ -160,6 +161,13 @@ func (r *rollback) covers(feature string) bool {
 }
 
 func (r *rollback) checkSelection() error {
+	if c := r.command; r.whole() && (c.Features != nil || c.Segments != nil) {
+		field := "features"
+		if c.Features == nil {
+			field = "segments"
+		}
+		return domain.RefuseField(domain.Invalid, field, "the list is empty: name some, or leave it out, which rolls the whole environment back")
+	}
 	for _, key := range r.command.Features {
 		if r.now.Features.Get(key) == nil && r.then.Features.Get(key) == nil {
 			return domain.RefuseField(domain.NotFound, "features", "there is no feature %q, neither now nor at version %d", key, r.command.Version)

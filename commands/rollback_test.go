@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"flagledger/commands"
 	"flagledger/domain"
@@ -263,5 +264,63 @@ func TestRollbackRestoresDeleted(t *testing.T) {
 			return strings.Contains(w, `feature "search" was deleted since: it is not restored`)
 		}) {
 		t.Errorf("plan %v\nwarnings %q", told(t, plan.Events), plan.Warnings)
+	}
+}
+
+// What a plan would leave alone is part of it: a feature that came since the
+// preview is one more that goes to its initial state, though nothing is recorded
+// of it.
+func TestPlanCoversItsWarnings(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, prod()...)
+	plan, err := l.Preview(t.Context(), l.project(), rollback(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := rollback(1)
+	seen.PlanHash = plan.Hash
+	l.must(t, commands.CreateFeature{Key: "new"})
+	last := l.last(t)
+	if _, err := l.Do(t.Context(), change(seen)); !refuses(err, "conflict plan_hash: look at it again") || l.last(t) != last {
+		t.Errorf("carried out after a feature was created: %s", refusal(err))
+	}
+	plan, err = l.Preview(t.Context(), l.project(), rollback(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen.PlanHash = plan.Hash
+	l.must(t, commands.DeleteFeature{Feature: "new"})
+	if _, err := l.Do(t.Context(), change(seen)); !refuses(err, "conflict plan_hash: look at it again") {
+		t.Errorf("carried out after a feature was deleted: %s", refusal(err))
+	}
+}
+
+func TestRollbackAndUndoAskForWhatTheyNeed(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, prod()...)
+	last := l.last(t)
+	for want, c := range map[string]commands.Command{
+		"invalid features: the list is empty":        commands.Rollback{Environment: "prod", Version: 1, Features: []string{}},
+		"invalid segments: the list is empty":        commands.Rollback{Environment: "prod", Version: 1, Segments: []string{}},
+		"malformed position: a position is one":      commands.Undo{Selection: domain.Selection{Position: last, Actor: "root"}},
+		"malformed position: a position is one comm": commands.Undo{Selection: domain.Selection{Position: last, To: time.Now()}},
+	} {
+		if _, err := l.Do(t.Context(), change(c)); !refuses(err, want) {
+			t.Errorf("%+v: %s, want %s", c, refusal(err), want)
+		}
+	}
+	for _, c := range []commands.Command{rollback(1), undo(last)} {
+		for _, reason := range []string{"", "   ", "\t\u200b \u00a0"} {
+			ch := change(c)
+			ch.Reason = reason
+			if _, err := l.Do(t.Context(), ch); !refuses(err, "invalid reason: this needs a reason") {
+				t.Errorf("%T for the reason %q: %s", c, reason, refusal(err))
+			}
+		}
+	}
+	if l.last(t) != last {
+		t.Error("something was recorded")
 	}
 }

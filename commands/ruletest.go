@@ -14,8 +14,17 @@ const maxCases = 200
 // SetSegmentTests replaces the named cases of a segment. A change that breaks a
 // case is refused from then on.
 type SetSegmentTests struct {
-	Segment string               `json:"segment"`
-	Cases   []domain.SegmentCase `json:"cases"`
+	Segment string        `json:"segment"`
+	Cases   []SegmentCase `json:"cases"`
+}
+
+// A SegmentCase is a case as it is asked for: whether the segment must hold the
+// person has to be said.
+type SegmentCase struct {
+	Name       string                      `json:"name"`
+	Identifier string                      `json:"identifier,omitempty"`
+	Traits     map[string]evaluation.Value `json:"traits,omitempty"`
+	Member     *bool                       `json:"member"`
 }
 
 // Needs implements Command.
@@ -27,21 +36,28 @@ func (c SetSegmentTests) Decide(p *domain.Project, in *Inputs) ([]domain.Event, 
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(c.Cases))
+	if c.Cases == nil {
+		return nil, noCases()
+	}
+	names, cases := make([]string, len(c.Cases)), make([]domain.SegmentCase, len(c.Cases))
 	for i, one := range c.Cases {
 		names[i] = one.Name
+		if one.Member == nil {
+			return nil, domain.RefuseField(domain.Invalid, fmt.Sprintf("cases[%d].member", i), "the case %q does not say whether the segment must hold this person: give true or false", one.Name)
+		}
 		if err := checkTraits(in, fmt.Sprintf("cases[%d].traits", i), one.Traits); err != nil {
 			return nil, err
 		}
+		cases[i] = domain.SegmentCase{Name: one.Name, Identifier: one.Identifier, Traits: one.Traits, Member: *one.Member}
 	}
 	if err := checkCases(in, names); err != nil {
 		return nil, err
 	}
 	now := p.SegmentTests.Get(s.Key)
-	if now == nil && len(c.Cases) == 0 || now != nil && reflect.DeepEqual(now.Cases, c.Cases) {
+	if now == nil && len(cases) == 0 || now != nil && reflect.DeepEqual(now.Cases, cases) {
 		return nil, nil
 	}
-	return []domain.Event{domain.SegmentTestsSet{Segment: s.Key, Cases: c.Cases}}, nil
+	return []domain.Event{domain.SegmentTestsSet{Segment: s.Key, Cases: cases}}, nil
 }
 
 // SetFeatureTests replaces the named cases of a feature.
@@ -58,6 +74,9 @@ func (c SetFeatureTests) Decide(p *domain.Project, in *Inputs) ([]domain.Event, 
 	f, err := featureOf(p, c.Feature)
 	if err != nil {
 		return nil, err
+	}
+	if c.Cases == nil {
+		return nil, noCases()
 	}
 	names := make([]string, len(c.Cases))
 	for i, one := range c.Cases {
@@ -80,6 +99,11 @@ func (c SetFeatureTests) Decide(p *domain.Project, in *Inputs) ([]domain.Event, 
 		return nil, nil
 	}
 	return []domain.Event{domain.FeatureTestsSet{Feature: f.Key, Cases: c.Cases}}, nil
+}
+
+// noCases refuses what leaves the cases out, which must not take them all away.
+func noCases() error {
+	return domain.RefuseField(domain.Invalid, "cases", "name the cases that there are to be; an empty list removes them all")
 }
 
 func checkCases(in *Inputs, names []string) error {

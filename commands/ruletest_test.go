@@ -10,9 +10,9 @@ import (
 	"flagledger/domain/evaluation"
 )
 
-var americans = commands.SetSegmentTests{Segment: "us", Cases: []domain.SegmentCase{
-	{Name: "an American", Traits: map[string]evaluation.Value{"country": evaluation.String("US")}, Member: true},
-	{Name: "a Canadian", Traits: map[string]evaluation.Value{"country": evaluation.String("CA")}},
+var americans = commands.SetSegmentTests{Segment: "us", Cases: []commands.SegmentCase{
+	{Name: "an American", Traits: map[string]evaluation.Value{"country": evaluation.String("US")}, Member: new(true)},
+	{Name: "a Canadian", Traits: map[string]evaluation.Value{"country": evaluation.String("CA")}, Member: new(false)},
 }}
 
 var checkoutCases = commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{
@@ -22,9 +22,9 @@ var checkoutCases = commands.SetFeatureTests{Feature: "checkout", Cases: []domai
 
 func TestRuleTests(t *testing.T) {
 	cases := func(names ...string) commands.SetSegmentTests {
-		c := commands.SetSegmentTests{Segment: "us"}
+		c := commands.SetSegmentTests{Segment: "us", Cases: []commands.SegmentCase{}}
 		for _, name := range names {
-			c.Cases = append(c.Cases, domain.SegmentCase{Name: name})
+			c.Cases = append(c.Cases, commands.SegmentCase{Name: name, Member: new(true)})
 		}
 		return c
 	}
@@ -34,19 +34,22 @@ func TestRuleTests(t *testing.T) {
 		return commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{c}}
 	}
 	run(t, map[string]scenario{
-		"of a segment":            {when: americans, then: []string{`segment_tests.set.v1 {"segment":"us","cases":[{"name":"an American","traits":{"country":"US"},"member":true},{"name":"a Canadian","traits":{"country":"CA"},"member":false}]}`}},
-		"of a segment, none":      {when: cases()},
-		"of a segment, no more":   {given: []commands.Command{americans}, when: cases(), then: []string{`segment_tests.set.v1 {"segment":"us","cases":null}`}},
-		"of an unknown segment":   {when: commands.SetSegmentTests{Segment: "new"}, refused: `not_found segment: there is no segment "new"`},
-		"without a name":          {when: cases("a", ""), refused: "invalid cases[1].name: each case needs a name of its own"},
-		"with a name twice":       {when: cases("a", "a"), refused: "invalid cases[1].name: each case needs a name of its own"},
-		"with a bell in a name":   {when: cases("\a"), refused: "malformed cases[0].name: "},
-		"too many":                {when: cases(make([]string, 201)...), refused: "limit_reached cases: there are 201 cases; the limit is 200"},
-		"of a feature":            {when: checkoutCases, then: []string{`feature_tests.set.v1 {"feature":"checkout","cases":[{"name":"anybody","environment":"prod","enabled":false},{"name":"an American","environment":"prod","traits":{"country":"US"},"value":"v1","variant":""}]}`}},
-		"of an unknown feature":   {when: commands.SetFeatureTests{Feature: "new"}, refused: "not_found feature: "},
-		"in no environment":       {when: feature(func(c *domain.FeatureCase) { c.Environment = "qa" }), refused: `not_found environment: there is no environment "qa"`},
-		"that expects nothing":    {when: feature(func(c *domain.FeatureCase) { c.Enabled = nil }), refused: `invalid cases[0]: the case "a" expects nothing`},
-		"of somebody with traits": {when: feature(func(c *domain.FeatureCase) { c.Traits = manyTraits(201) }), refused: "limit_reached cases[0].traits: there are 201 traits; the limit is 200"},
+		"of a segment":                        {when: americans, then: []string{`segment_tests.set.v1 {"segment":"us","cases":[{"name":"an American","traits":{"country":"US"},"member":true},{"name":"a Canadian","traits":{"country":"CA"},"member":false}]}`}},
+		"of a segment, none":                  {when: cases()},
+		"of a segment, no more":               {given: []commands.Command{americans}, when: cases(), then: []string{`segment_tests.set.v1 {"segment":"us","cases":[]}`}},
+		"of an unknown segment":               {when: commands.SetSegmentTests{Segment: "new"}, refused: `not_found segment: there is no segment "new"`},
+		"without a name":                      {when: cases("a", ""), refused: "invalid cases[1].name: each case needs a name of its own"},
+		"with a name twice":                   {when: cases("a", "a"), refused: "invalid cases[1].name: each case needs a name of its own"},
+		"with a bell in a name":               {when: cases("\a"), refused: "malformed cases[0].name: "},
+		"too many":                            {when: cases(make([]string, 201)...), refused: "limit_reached cases: there are 201 cases; the limit is 200"},
+		"of a feature":                        {when: checkoutCases, then: []string{`feature_tests.set.v1 {"feature":"checkout","cases":[{"name":"anybody","environment":"prod","enabled":false},{"name":"an American","environment":"prod","traits":{"country":"US"},"value":"v1","variant":""}]}`}},
+		"of an unknown feature":               {when: commands.SetFeatureTests{Feature: "new"}, refused: "not_found feature: "},
+		"of a segment, left out":              {when: commands.SetSegmentTests{Segment: "us"}, refused: "invalid cases: name the cases"},
+		"of a feature, left out":              {when: commands.SetFeatureTests{Feature: "checkout"}, refused: "invalid cases: name the cases"},
+		"that does not say who belongs to it": {when: commands.SetSegmentTests{Segment: "us", Cases: []commands.SegmentCase{{Name: "a"}}}, refused: `invalid cases[0].member: the case "a" does not say`},
+		"in no environment":                   {when: feature(func(c *domain.FeatureCase) { c.Environment = "qa" }), refused: `not_found environment: there is no environment "qa"`},
+		"that expects nothing":                {when: feature(func(c *domain.FeatureCase) { c.Enabled = nil }), refused: `invalid cases[0]: the case "a" expects nothing`},
+		"of somebody with traits":             {when: feature(func(c *domain.FeatureCase) { c.Traits = manyTraits(201) }), refused: "limit_reached cases[0].traits: there are 201 traits; the limit is 200"},
 	})
 }
 
@@ -76,7 +79,7 @@ func TestChangesKeepTheCases(t *testing.T) {
 		"two features": {change(
 			commands.SetFeatureState{Environment: "prod", Feature: "checkout", StateInput: commands.StateInput{Enabled: new(true), Value: commands.Some(evaluation.String("v2"))}},
 		), `conflict : the change breaks 2 cases, first of all feature:checkout case "anybody": in prod enabled should be false and is true`, 2},
-		"a case that does not hold": {change(commands.SetSegmentTests{Segment: "beta", Cases: []domain.SegmentCase{{Name: "anybody", Member: true}}}), `conflict : case "anybody": member should be true`, 1},
+		"a case that does not hold": {change(commands.SetSegmentTests{Segment: "beta", Cases: []commands.SegmentCase{{Name: "anybody", Member: new(true)}}}), `conflict : case "anybody": member should be true`, 1},
 	} {
 		_, err := l.Do(t.Context(), test.change)
 		e, ok := errors.AsType[*domain.Error](err)
@@ -98,7 +101,7 @@ func TestChangesKeepTheCases(t *testing.T) {
 	// What was broken before is nobody's fault.
 	l.must(t, commands.SetFeatureState{Environment: "dev", Feature: "checkout", StateInput: enabled(true)})
 	l.must(t, commands.UpdateSegment{Segment: "us", Description: new("d")})
-	l.must(t, commands.SetFeatureTests{Feature: "checkout"})
+	l.must(t, commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{}})
 }
 
 func TestCoverage(t *testing.T) {

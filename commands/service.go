@@ -184,6 +184,7 @@ func (s *Service) Limits() domain.Limits { return s.limits }
 
 // Do carries a change out: all of it, or nothing.
 func (s *Service) Do(ctx context.Context, ch Change) (Result, error) {
+	ch.Reason, ch.Ticket = domain.Trim(ch.Reason), domain.Trim(ch.Ticket)
 	if err := s.check(ch); err != nil {
 		return Result{}, err
 	}
@@ -207,6 +208,11 @@ func (s *Service) Do(ctx context.Context, ch Change) (Result, error) {
 func (s *Service) check(ch Change) error {
 	if len(ch.Commands) == 0 {
 		return domain.RefuseField(domain.Malformed, "commands", "there is no command in the change")
+	}
+	for _, c := range ch.Commands {
+		if _, planned := c.(Planner); planned && ch.Reason == "" && !ch.DryRun {
+			return domain.RefuseField(domain.Invalid, "reason", "this needs a reason")
+		}
 	}
 	for _, text := range []struct{ field, value string }{{"reason", ch.Reason}, {"ticket", ch.Ticket}, {"Idempotency-Key", ch.IdempotencyKey}} {
 		if err := s.limits.CheckText(text.field, text.value); err != nil {
@@ -284,6 +290,9 @@ func (s *Service) replay(ctx context.Context, line *line, p *domain.Project, ch 
 	}
 	if err != nil || position == 0 {
 		return Result{}, err
+	}
+	if hash != ch.RequestHash && !recorded {
+		return Result{}, domain.RefuseField(domain.Invalid, "Idempotency-Key", "%q was used for another request, which had nothing to record; use a new key", ch.IdempotencyKey)
 	}
 	if hash != ch.RequestHash {
 		return Result{}, domain.RefuseField(domain.Invalid, "Idempotency-Key", "%q was used for another request, recorded at position %d; use a new key", ch.IdempotencyKey, position)

@@ -234,6 +234,15 @@ func TestIdempotency(t *testing.T) {
 	if _, err := l.Do(t.Context(), twice); !refuses(err, "conflict key: ") {
 		t.Errorf("a refused one: %s", refusal(err))
 	}
+	nothing := change(commands.UpdateFeature{Feature: "new", Archived: new(false)})
+	nothing.IdempotencyKey, nothing.RequestHash = "nothing", "hash"
+	if result, err := l.Do(t.Context(), nothing); err != nil || result.Recorded {
+		t.Errorf("one with nothing to record: %+v, error %v", result, err)
+	}
+	nothing.RequestHash = "another hash"
+	if _, err := l.Do(t.Context(), nothing); !refuses(err, `invalid Idempotency-Key: "nothing" was used for another request, which had nothing to record; use a new key`) {
+		t.Errorf("another request under the key of one with nothing to record: %s", refusal(err))
+	}
 	twice.Commands = []commands.Command{commands.CreateFeature{Key: "newer"}}
 	if result, err := l.Do(t.Context(), twice); err != nil || result.Replayed {
 		t.Errorf("its key again: %+v, error %v", result, err)

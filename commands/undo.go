@@ -36,6 +36,9 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 	if c.Selection == (domain.Selection{}) {
 		return Plan{}, domain.Refuse(domain.Invalid, "say what to undo: a position, an actor, a change request, a correlation id or a time")
 	}
+	if s := c.Selection; s.Position > 0 && s != (domain.Selection{Position: s.Position}) {
+		return Plan{}, domain.RefuseField(domain.Malformed, "position", "a position is one commit: name it alone, or select commits by the other fields")
+	}
 	changes, err := in.Views.PastChanges(p.ID, c.Selection)
 	if err != nil {
 		return Plan{}, err
@@ -59,7 +62,7 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 	}
 	plan := Plan{Events: u.events}
 	plan.Warnings = warnErased(nil, len(u.erased))
-	plan.Hash, err = hashPlan(p, plan.Events)
+	plan.Hash, err = hashPlan(p, plan.Events, plan.Warnings)
 	return plan, err
 }
 

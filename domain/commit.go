@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // A Commit is what was recorded of one change: who, when, why, and the events
@@ -50,9 +51,12 @@ type Stamp struct {
 	Time     time.Time `json:"time"`
 }
 
+// ActorKinds are the kinds of actors.
+var ActorKinds = []string{"token", "system"}
+
 // An Actor is who asked for a change.
 type Actor struct {
-	Kind       string `json:"kind"` // token or system
+	Kind       string `json:"kind"` // one of ActorKinds
 	ID         string `json:"id"`
 	Name       string `json:"name,omitempty"` // display name at that time
 	Token      string `json:"token,omitempty"`
@@ -64,6 +68,12 @@ type Client struct {
 	IP        string `json:"ip,omitempty"`
 	UserAgent string `json:"user_agent,omitempty"`
 	RequestID string `json:"request_id,omitempty"`
+}
+
+// Trim takes away the blanks that begin or end a text, also those of no width, so
+// that a reason of blanks is none.
+func Trim(text string) string {
+	return strings.TrimFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) })
 }
 
 // Source is the way a change came in.

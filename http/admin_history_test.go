@@ -235,6 +235,22 @@ func TestAdminAuditFilters(t *testing.T) {
 	} {
 		a.ask(call{method: "GET", path: "/admin/v1/audit?" + query, status: 400, contains: fmt.Sprintf(`"field":%q`, field)})
 	}
+	// A filter that selects nothing by mistake is no filter.
+	for query, field := range map[string]string{
+		"q=": "q", "q=!!!": "q", "q=%00": "q", "q=a": "q", "reason=---": "reason", "reason=": "reason", "ticket=": "ticket", "ticket=%20%20": "ticket", "actor=": "actor", "token=": "token",
+		"client=": "client", "client=/": "client", "actor_kind=robot": "actor_kind", "change_request=": "change_request", "correlation_id=": "correlation_id", "object=": "object",
+		"project=": "project", "limit=": "limit", "project=shop&project=bank": "project", "q=lovelace&q=mexico": "q", "actor=a&token=b": "token", "from=": "from",
+	} {
+		for _, path := range []string{"/admin/v1/audit?", "/admin/v1/audit/export?"} {
+			a.ask(call{method: "GET", path: path + query, status: 400, contains: fmt.Sprintf(`"field":%q`, field)})
+		}
+	}
+	for _, path := range []string{"/admin/v1/access-log?actor=", "/admin/v1/access-log?actor=a&actor=b", P + "/features?as_of=", P + "/features?tag=a&tag=b"} {
+		a.ask(call{method: "GET", path: path, status: 400, contains: `"type":"urn:flagledger:problem:malformed"`})
+	}
+	if got := a.ask(call{method: "DELETE", path: E + "/features/checkout/segment-overrides/west?reason=a&reason=b", status: 400}); !strings.Contains(got.body, `"field":"reason"`) {
+		t.Errorf("two reasons: %s", got.body)
+	}
 }
 
 // A rollback is looked at, carried out as it was looked at, and taken back.

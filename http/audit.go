@@ -200,13 +200,16 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 			}
 			q.Affects = o.Key
 		case "reason":
-			q.Reason = value
+			q.Reason, err = wordsOf(name, value)
 		case "change_request":
 			q.ChangeRequest = value
 		case "correlation_id":
 			q.Correlation = value
 		case "token":
-			q.Actor = value // a token is the actor of what it did
+			if actor := r.QueryParam("actor"); actor != "" && actor != value {
+				err = domain.RefuseField(domain.Malformed, name, "a token is the actor of what it did: name token or actor, or the same id as both")
+			}
+			q.Actor = value
 		case "environment":
 			q.Environment = value
 		case "object":
@@ -214,7 +217,9 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 		case "actor":
 			q.Actor = value
 		case "actor_kind":
-			q.ActorKind = value
+			if q.ActorKind = value; !slices.Contains(domain.ActorKinds, value) {
+				err = domain.RefuseField(domain.Malformed, name, "%q is not a kind of actor; there are %s", value, strings.Join(domain.ActorKinds, ", "))
+			}
 		case "type":
 			if q.Type = value; !slices.Contains(domain.EventTypes(), value) {
 				err = domain.RefuseField(domain.Malformed, name, "%q is not a type of event; there are %s", value, strings.Join(domain.EventTypes(), ", "))
@@ -224,11 +229,13 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 				err = domain.RefuseField(domain.Malformed, name, "%q is not a source; there are %s", value, domain.KnownSources())
 			}
 		case "client":
-			q.Client = value
+			if q.Client = projections.Program(value); q.Client == "" {
+				err = domain.RefuseField(domain.Malformed, name, "%q does not begin with the name of a program, such as curl", value)
+			}
 		case "ticket":
 			q.Ticket = value
 		case "q":
-			q.Text = value
+			q.Text, err = wordsOf(name, value)
 		case "from":
 			q.From, err = queryTime(name, value)
 		case "to":
@@ -256,6 +263,14 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 		q.Project = domain.OrganisationID
 	}
 	return q, r.server.knowsOf(q)
+}
+
+// wordsOf are words to look for, of which there must be one.
+func wordsOf(name, text string) (string, error) {
+	if !projections.HasWords(text) {
+		return "", domain.RefuseField(domain.Malformed, name, "%q has no word to look for: one has two letters or digits at least", text)
+	}
+	return text, nil
 }
 
 // knowsOf refuses filters by what the history has nothing about: such a filter

@@ -189,12 +189,29 @@ func (r *request) checkQuery(known []string) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.QueryParams())) {
 		if slices.Contains(known, name) {
+			if err := r.checkValues(name); err != nil {
+				return err
+			}
 			continue
 		}
 		if len(known) == 0 {
 			return domain.RefuseField(domain.Malformed, name, "there is no parameter %q here, nor any other", name)
 		}
 		return domain.RefuseField(domain.Malformed, name, "there is no parameter %q here; there are %s", name, strings.Join(known, ", "))
+	}
+	return nil
+}
+
+// checkValues refuses a parameter that is there twice, of which one would be left
+// out, and in reads one without a value: a filter that is empty by mistake would
+// find everything.
+func (r *request) checkValues(name string) error {
+	values := r.QueryParams()[name]
+	if len(values) > 1 {
+		return domain.RefuseField(domain.Malformed, name, "%s is there %d times; name it once", name, len(values))
+	}
+	if r.reads() && name != "cursor" && domain.Trim(values[0]) == "" {
+		return domain.RefuseField(domain.Malformed, name, "%s has no value: leave it out, or say which", name)
 	}
 	return nil
 }

@@ -269,7 +269,7 @@ const anyPlan = "any"
 func (r *request) carryOut(w why, planner commands.Planner, dryRun bool, hash string, sample sample, execute func(hash string) commands.Command) (planAnswer, commands.Result, error) {
 	var answer planAnswer
 	if !dryRun {
-		if w.Reason == "" {
+		if domain.Trim(w.Reason) == "" {
 			return answer, commands.Result{}, domain.RefuseField(domain.Invalid, "reason", "this needs a reason")
 		}
 		if hash == "" {
@@ -345,10 +345,12 @@ func (s *Server) rollback(r *request) error {
 		return domain.RefuseField(domain.Malformed, "to", "name either a version or a point in time, not both")
 	case body.Version == nil && body.To == "":
 		return domain.RefuseField(domain.Invalid, "version", "name the version to go back to, 1 to %d, or a point in time as \"to\"", s.Views.CurrentVersion(id))
-	case body.Version != nil:
-		body.To = strconv.FormatUint(*body.Version, 10)
 	}
-	position, err := r.pointInTime("version", body.To, id)
+	field := "to"
+	if body.Version != nil {
+		field, body.To = "version", strconv.FormatUint(*body.Version, 10)
+	}
+	position, err := r.pointInTime(field, body.To, id)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ type AuditQuery struct {
 	ActorKind   string
 	Type        string // of event
 	Source      domain.Source
-	Client      string // program by which it was asked for; see program
+	Client      string // program by which it was asked for; see Program
 	Ticket      string
 	// ChangeRequest and Correlation are ids.
 	ChangeRequest, Correlation string
@@ -79,7 +79,7 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 	add("actor", rec.Actor.ID)
 	add("actor-kind", rec.Actor.Kind)
 	add("source", string(rec.Source))
-	if name := program(rec.Client.UserAgent); name != "" {
+	if name := Program(rec.Client.UserAgent); name != "" {
 		add("client", name)
 	}
 	if rec.Ticket != "" {
@@ -139,8 +139,8 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 	}
 }
 
-// program is the name of the program in a user agent: "curl" in "curl/8.5.0".
-func program(userAgent string) string {
+// Program is the name of the program in a user agent: "curl" in "curl/8.5.0".
+func Program(userAgent string) string {
 	if end := strings.IndexAny(userAgent, "/ "); end >= 0 {
 		userAgent = userAgent[:end]
 	}
@@ -200,7 +200,7 @@ func (q AuditQuery) terms() []string {
 	add("actor-kind", q.ActorKind)
 	add("type", q.Type)
 	add("source", string(q.Source))
-	add("client", program(q.Client))
+	add("client", q.Client)
 	add("ticket", q.Ticket)
 	add("change-request", q.ChangeRequest)
 	add("correlation", q.Correlation)

@@ -49,6 +49,14 @@ func words(text string) iter.Seq[string] {
 	}
 }
 
+// HasWords tells whether there is a word in a text that can be looked for.
+func HasWords(text string) bool {
+	for range words(text) {
+		return true
+	}
+	return false
+}
+
 func yieldWord(word string, yield func(string) bool) bool {
 	if len(word) > maxWordLen {
 		word = strings.ToValidUTF8(word[:maxWordLen], "")

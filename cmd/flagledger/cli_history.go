@@ -180,7 +180,7 @@ func (o *planning) flags(cmd *cobra.Command) {
 // shown: where something was changed meanwhile, the server refuses.
 func (c *client) carryOut(cmd *cobra.Command, path string, body map[string]any, o planning) error {
 	switch {
-	case !o.dryRun && o.reason == "":
+	case !o.dryRun && domain.Trim(o.reason) == "":
 		return usageError{errors.New("this needs a --reason")}
 	case c.json && !o.dryRun && !o.yes:
 		return usageError{errors.New("--json does not ask: give --yes or --dry-run")}

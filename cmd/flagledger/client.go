@@ -73,6 +73,9 @@ func (c *client) configure(settings *pflag.FlagSet) func(*cobra.Command, []strin
 	environment := fromEnvironment(settings)
 	return func(cmd *cobra.Command, args []string) error {
 		c.environmentNamed = cmd.Flags().Changed("environment")
+		if err := noneEmpty(cmd, settings); err != nil {
+			return err
+		}
 		if err := environment(cmd, args); err != nil {
 			return usageError{err}
 		}
@@ -89,6 +92,18 @@ func (c *client) configure(settings *pflag.FlagSet) func(*cobra.Command, []strin
 		}
 		return nil
 	}
+}
+
+// noneEmpty refuses flags of the command itself that are given without a value,
+// as by a variable that is not set: without a filter it would be about everything.
+func noneEmpty(cmd *cobra.Command, settings *pflag.FlagSet) error {
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if value := f.Value.String(); (value == "" || value == "[]") && settings.Lookup(f.Name) == nil && f.Name != "cursor" && f.Name != "ticket" {
+			err = usageError{fmt.Errorf("--%s has no value: leave it out, or say which", f.Name)}
+		}
+	})
+	return err
 }
 
 // fromFile sets what is not set yet from config.json in the user's
