@@ -108,7 +108,7 @@ func (l *ledger) Known(_ string, _ int32, surrogate string) bool { return !l.era
 
 // do carries a change of the shop out and returns its position.
 func (l *ledger) do(t failer, all ...commands.Command) uint64 {
-	return l.change(t, commands.Change{Actor: domain.Actor{Kind: "token", ID: "ana", Name: "Ana"}, Source: domain.SourceAPI}, all...)
+	return l.change(t, commands.Change{Actor: domain.Actor{Kind: "token", ID: "ana", Name: "Ana"}, Source: domain.SourceAPI, Reason: "tested"}, all...)
 }
 
 func (l *ledger) change(t failer, ch commands.Change, all ...commands.Command) uint64 {

@@ -140,7 +140,7 @@ func (m *machine) try(t *rapid.T, deleting bool) (recorded bool) {
 	for range rapid.SampledFrom([]int{1, 1, 1, 1, 1, 2, 3}).Draw(t, "commands") {
 		all = append(all, m.world(deleting).Command(t))
 	}
-	result, err := m.service.Do(context.Background(), commands.Change{Project: "shop", Commands: all, Actor: domain.Actor{ID: "ana"}})
+	result, err := m.service.Do(context.Background(), commands.Change{Project: "shop", Commands: all, Actor: domain.Actor{ID: "ana"}, Reason: "tested"})
 	if err != nil {
 		if _, ok := errors.AsType[*domain.Error](err); !ok {
 			t.Fatalf("%+v: %v", all, err)
@@ -366,7 +366,7 @@ func TestUndoOfTheLast(t *testing.T) {
 // undo takes the last commit back, and tells whether it could be.
 func (m *machine) undo(t *rapid.T) bool {
 	last := m.log[len(m.log)-1]
-	_, err := m.service.Do(context.Background(), commands.Change{Project: "shop", Commands: []commands.Command{commands.Undo{Selection: domain.Selection{Position: last.Position}}}})
+	_, err := m.service.Do(context.Background(), commands.Change{Project: "shop", Reason: "tested", Commands: []commands.Command{commands.Undo{Selection: domain.Selection{Position: last.Position}}}})
 	if _, refused := errors.AsType[*domain.Error](err); err != nil && !refused {
 		t.Fatalf("undo %s: %v", last.Raw, err)
 	}
