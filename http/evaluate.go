@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,9 +20,11 @@ type evaluatedFlag struct {
 	Trace     *trace   `json:"trace,omitempty"`
 }
 
-// blamed is an element and the commit that last changed it.
+// blamed is an element and the commit that made it what it is.
 type blamed struct {
 	Element    string       `json:"element"`
+	Object     string       `json:"object"`          // whose history tells more of it
+	Value      any          `json:"value,omitempty"` // not of rules, which are long
 	Position   uint64       `json:"position"`
 	RecordedAt time.Time    `json:"recorded_at"`
 	Actor      domain.Actor `json:"actor"`
@@ -28,15 +32,26 @@ type blamed struct {
 	Ticket     string       `json:"ticket"`
 }
 
-// blame finds the commit that made an element what it is.
-func (s *Server) blame(element string, at domain.Stamp) (blamed, error) {
-	b := blamed{Element: element, Position: at.Position, RecordedAt: at.Time}
-	c, err := s.Views.Commit(at.Position)
+// blame finds the commits that made elements what they are in the project.
+func (s *Server) blame(p *domain.Project, env *domain.Environment, elements []domain.Element) ([]blamed, error) {
+	since, err := s.Views.Blame(environmentID(p, env), elements, p.Position)
 	if err != nil {
-		return b, err
+		return nil, err
 	}
-	b.RecordedAt, b.Actor, b.Reason, b.Ticket = c.RecordedAt, c.Actor, c.Reason, c.Ticket
-	return b, nil
+	all := make([]blamed, len(elements))
+	for i, el := range elements {
+		c, err := s.Views.Commit(since[i])
+		if err != nil {
+			return nil, fmt.Errorf("blame %s: %w", el.Name, err)
+		}
+		all[i] = blamed{
+			Element: el.Name, Object: el.Object().String(), Position: c.Position, RecordedAt: c.RecordedAt, Actor: c.Actor, Reason: c.Reason, Ticket: c.Ticket,
+		}
+		if !el.Long {
+			_, all[i].Value = el.Value(p)
+		}
+	}
+	return all, nil
 }
 
 // trace is how an outcome came about.
@@ -134,8 +149,9 @@ func (s *Server) evaluate(r *request) error {
 	}{Environment: r.environment.Key, Version: version.Version, Position: position, Identifier: body.Identifier, TraitsFrom: "request", Segments: []string{}, Flags: []evaluatedFlag{}}
 
 	var who *evaluation.Identity
+	surrogate := ""
 	if body.Identifier != "" || body.Traits != nil {
-		surrogate, traits := "", traitsOf(body.Traits)
+		traits := traitsOf(body.Traits)
 		if stored := s.Identities.Get(id, body.Identifier); stored != nil {
 			surrogate = stored.Surrogate
 			if body.Traits == nil {
@@ -152,7 +168,7 @@ func (s *Server) evaluate(r *request) error {
 		if body.Feature != "" && flag.Name != body.Feature {
 			continue
 		}
-		shown, err := r.evaluateFlag(e, flag, who, body.Explain)
+		shown, err := r.evaluateFlag(e, flag, who, surrogate, answer.Segments, body.Explain)
 		if err != nil {
 			return err
 		}
@@ -174,58 +190,36 @@ func keyOfSegment(p *domain.Project, compiled *evaluation.CompiledSegment) strin
 	return compiled.Name
 }
 
-func (r *request) evaluateFlag(e *domain.Evaluator, flag *evaluation.Flag, who *evaluation.Identity, explain bool) (evaluatedFlag, error) {
+// evaluateFlag evaluates one feature for somebody, who has the surrogate and is a
+// member of segments.
+func (r *request) evaluateFlag(e *domain.Evaluator, flag *evaluation.Flag, who *evaluation.Identity, surrogate string, member []string, explain bool) (evaluatedFlag, error) {
 	x := e.Compiled.Explain(flag, who)
 	shown := evaluatedFlag{Feature: flag.Name, shownResult: *showResult(x.Outcome)}
 	if !explain {
 		return shown, nil
 	}
 	shown.Trace = &trace{IdentityOverride: x.IdentityOverride, IdentityKey: x.IdentityKey, Bucket: x.Bucket, Segments: []segmentTrace{}}
-	decidedBy := ""
+	d := domain.Decision{Identity: surrogate, Split: x.Bucket != nil, Variant: x.Outcome.Variant}
 	for _, s := range x.Segments {
 		key := keyOfSegment(e.Project, s.Segment)
 		r.seesRules(r.project.Key, r.environment.Key, key, tracedRules(s.Rules)...)
 		shown.Trace.Segments = append(shown.Trace.Segments, segmentTrace{key, s.Matched, showRules(s.Rules)})
-		if s.Matched {
-			decidedBy = key
-		}
+		d.Asked = append(d.Asked, key)
 	}
 	if !r.token.Allows(domain.Audit, r.project.Key, r.environment.Key) {
 		return shown, nil // who did what is for those who may read the history
 	}
-	elements := e.Environment.Elements(e.Project, flag.Name)
-	for _, el := range elements {
-		if !el.Decides(decidedBy, x.IdentityOverride, x.Bucket != nil) {
-			continue
-		}
-		b, err := r.server.blame(el.Name, el.Changed)
-		if err != nil {
-			return shown, err
-		}
-		shown.DecidedBy = append(shown.DecidedBy, b)
-	}
-	if x.IdentityOverride {
-		if o := r.ownOverride(e, who, flag.Name); o != nil {
-			b, err := r.server.blame("identity override", o.Changed)
-			if err != nil {
-				return shown, err
-			}
-			shown.DecidedBy = append(shown.DecidedBy, b)
+	for _, segment := range e.Environment.Overrides.Get(flag.Name).Order() {
+		if slices.Contains(member, segment) {
+			d.Member = append(d.Member, segment)
 		}
 	}
-	return shown, nil
-}
-
-func (r *request) ownOverride(e *domain.Evaluator, who *evaluation.Identity, feature string) *domain.IdentityOverride {
-	stored := r.server.Identities.Get(environmentID(e.Project, e.Environment), who.Identifier)
-	if stored == nil {
-		return nil
+	if !x.IdentityOverride {
+		d.Identity = ""
 	}
-	i, o := e.Environment.Identities.Get(stored.Surrogate).Find(feature)
-	if i < 0 {
-		return nil
-	}
-	return &o
+	var err error
+	shown.DecidedBy, err = r.server.blame(e.Project, e.Environment, e.Environment.Deciding(e.Project, flag.Name, d))
+	return shown, err
 }
 
 // featureBlame tells for each element of a feature in the environment which
@@ -235,13 +229,9 @@ func (s *Server) featureBlame(r *request) error {
 	if err != nil {
 		return err
 	}
-	list := page[blamed]{Items: []blamed{}}
-	for _, el := range r.environment.Elements(r.project, f.Key) {
-		b, err := s.blame(el.Name, el.Changed)
-		if err != nil {
-			return err
-		}
-		list.Items = append(list.Items, b)
+	all, err := s.blame(r.project, r.environment, r.environment.Elements(r.project, f.Key))
+	if err != nil {
+		return err
 	}
-	return r.show(0, list)
+	return r.show(0, page[blamed]{Items: all})
 }

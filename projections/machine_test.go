@@ -251,6 +251,7 @@ func TestViewsFollowTheLog(t *testing.T) {
 			}
 		}
 
+		m.blamed(t)
 		before, keys := dumpOf(t, m.Views), slices.Collect(maps.Keys(maps.Collect(m.shop().Environments.All())))
 		images := imagesOf(t, m.shop(), keys...)
 		lastID := m.shop().LastID
@@ -283,6 +284,37 @@ func TestViewsFollowTheLog(t *testing.T) {
 		}
 		m.close(t)
 	})
+}
+
+// blamed checks of every element that it has been what it is since the commit that is blamed for it, and was not before.
+func (m *machine) blamed(t *rapid.T) {
+	p := m.shop()
+	for key, env := range p.Environments.All() {
+		for feature := range p.Features.All() {
+			elements := env.Elements(p, feature)
+			since, err := m.Blame(m.id(key), elements, p.Position)
+			if err != nil {
+				t.Fatalf("blame %s of %s: %v", feature, key, err)
+			}
+			for i, el := range elements {
+				same := func(position uint64) bool {
+					then := *m.states[position]
+					if was := then.Environments.Get(key); was == nil || was.ID != env.ID { // what environments share is older
+						then.Environments = then.Environments.Set(key, &domain.Environment{ID: env.ID, Key: key})
+					}
+					return el.Same(p, &then)
+				}
+				if since[i] == 0 || same(since[i]-1) {
+					t.Fatalf("blamed for %s of %s in %s at %d is %d, before which it was the same", el.Name, feature, key, p.Position, since[i])
+				}
+				for at := since[i]; at <= p.Position; at++ {
+					if !same(at) {
+						t.Fatalf("blamed for %s of %s in %s at %d is %d, and at %d it was different", el.Name, feature, key, p.Position, since[i], at)
+					}
+				}
+			}
+		}
+	}
 }
 
 // After a rollback to a version everybody gets of the features of then what they

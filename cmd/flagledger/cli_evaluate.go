@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -250,17 +251,24 @@ func (c *client) printDecisions(indent string, all []decision) {
 }
 
 func (c *client) blameCommand() *cobra.Command {
-	return &cobra.Command{
+	var asOf string
+	cmd := &cobra.Command{
 		Use:     "blame FEATURE",
 		Short:   "Which commit made each element of a feature in the environment what it is",
 		Args:    arguments(cobra.ExactArgs(1)),
 		PreRunE: c.needs("project", "environment"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return show(cmd.Context(), c, call{path: c.inEnvironment("features", args[0], "blame")}, func(page struct {
+			query := url.Values{}
+			if asOf != "" {
+				query.Set("as_of", asOf)
+			}
+			return show(cmd.Context(), c, call{path: c.inEnvironment("features", args[0], "blame"), query: query}, func(page struct {
 				Items []decision `json:"items"`
 			}) {
 				c.printDecisions("", page.Items)
 			})
 		},
 	}
+	cmd.Flags().StringVar(&asOf, "as-of", "", "a version, a time as of RFC 3339, or position:42 (default latest)")
+	return cmd
 }
