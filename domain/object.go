@@ -90,6 +90,32 @@ func ParseObject(s string) (Object, error) {
 	return o, nil
 }
 
+// AnyKey, as a key or environment of an object in a filter, stands for all of them.
+const AnyKey = "*"
+
+// ParseObjects reads the form of a filter: that of an object, or "feature:*" for
+// all of a kind, or "state:production/*" for all of a kind in an environment.
+func ParseObjects(s string) (Object, error) {
+	kind, rest, _ := strings.Cut(s, ":")
+	if rest == AnyKey && slices.Contains(environmentKinds, ObjectKind(kind)) {
+		return Object{Kind: ObjectKind(kind), Environment: AnyKey, Key: AnyKey}, nil
+	}
+	o, err := ParseObject(s)
+	if err == nil && o.Environment == AnyKey || o.Kind != KindContext && o.Key != AnyKey && strings.Contains(o.Key, AnyKey) {
+		err = RefuseField(Malformed, "object", "%q is no filter: * stands for all keys, as in %s:*, and not for a part of one", s, kind)
+	}
+	return o, err
+}
+
+// Groups are the objects of filters that stand for all of a kind, this one among
+// them: in its project, and in its environment.
+func (o Object) Groups() []Object {
+	if o.Environment == "" {
+		return []Object{{Kind: o.Kind, Key: AnyKey}}
+	}
+	return []Object{{Kind: o.Kind, Environment: AnyKey, Key: AnyKey}, {Kind: o.Kind, Environment: o.Environment, Key: AnyKey}}
+}
+
 // Get returns the object as it stands, ready to be encoded, or nil.
 func (p *Project) Get(o Object) any {
 	switch o.Kind {

@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -32,6 +33,36 @@ func TestParseObject(t *testing.T) {
 		}
 		if err == nil && got.String() != text {
 			t.Errorf("%q comes back as %q", text, got.String())
+		}
+	}
+}
+
+// What a filter may ask for is an object or all of a kind, and nothing between.
+func TestParseObjects(t *testing.T) {
+	for text, want := range map[string]domain.Object{
+		"segment:beta":         {Kind: domain.KindSegment, Key: "beta"},
+		"segment:*":            {Kind: domain.KindSegment, Key: "*"},
+		"state:*":              {Kind: domain.KindFeatureState, Environment: "*", Key: "*"},
+		"state:prod/*":         {Kind: domain.KindFeatureState, Environment: "prod", Key: "*"},
+		"context:a*b":          {Kind: domain.KindContext, Key: "a*b"}, // traits are called anything
+		"context:*":            {Kind: domain.KindContext, Key: "*"},
+		"segment:be*":          {},
+		"state:prod/check*out": {},
+		"state:*/checkout":     {},
+		"*":                    {},
+		"planet:*":             {},
+	} {
+		got, err := domain.ParseObjects(text)
+		if (err == nil) != (want.Kind != "") || err == nil && got != want {
+			t.Errorf("%q is %v with error %v, want %v", text, got, err, want)
+		}
+	}
+	for o, want := range map[domain.Object]string{
+		{Kind: domain.KindSegment, Key: "beta"}:                               "[segment:*]",
+		{Kind: domain.KindFeatureState, Environment: "prod", Key: "checkout"}: "[state:*/* state:prod/*]",
+	} {
+		if got := fmt.Sprint(o.Groups()); got != want {
+			t.Errorf("%s is of the groups %s, want %s", o, got, want)
 		}
 	}
 }

@@ -195,6 +195,13 @@ func TestAdminAuditFilters(t *testing.T) {
 		"project=shop&environment=live&from=" + at(state):           {rolled, rules, state},
 		"project=shop&object=segment:west&from=" + at(state):        {rolled, rules},
 		"project=shop&object=feature:checkout&from=" + at(state):    {rolled, other, state},
+		"project=shop&object=feature:*&from=" + at(state):           {rolled, other, state},
+		"project=shop&object=segment:*&from=" + at(state):           {rolled, rules},
+		"project=shop&object=state:*&from=" + at(state):             {rolled, other, state},
+		"project=shop&object=state:test/*&from=" + at(state):        {other},
+		"project=shop&object=segment_pin:*":                         {rolled},
+		"project=shop&object=variants_pin:*":                        {},
+		"project=bank&object=feature:*":                             {},
 		"project=shop&object=state:live/checkout&from=" + at(state): {rolled, state},
 		"actor=" + who.ID: {rules, state},
 		"token=" + who.ID: {rules, state},
@@ -231,9 +238,13 @@ func TestAdminAuditFilters(t *testing.T) {
 	}
 	for query, field := range map[string]string{
 		"from=yesterday": "from", "to=1": "to", "object=segment": "object", "object=moon:west&project=shop": "object", "project=shop&affects=segment:west&environment=live": "affects",
+		"project=shop&object=feature:check*": "object", "project=shop&object=state:*/checkout": "object", "object=feature:*": "project",
 		"environment=live": "project", "object=segment:west": "project", "affects=feature:checkout&project=shop": "environment", "cursor=MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM": "cursor",
 	} {
 		a.ask(call{method: "GET", path: "/admin/v1/audit?" + query, status: 400, contains: fmt.Sprintf(`"field":%q`, field)})
+	}
+	for _, query := range []string{"object=feature:moon", "object=state:moon/*", "environment=moon", "environment=live&affects=feature:moon"} {
+		a.ask(call{method: "GET", path: "/admin/v1/audit?project=shop&" + query, status: 404, contains: "the history has nothing about ... moon"})
 	}
 	// A filter that selects nothing by mistake is no filter.
 	for query, field := range map[string]string{

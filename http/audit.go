@@ -213,7 +213,7 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 		case "environment":
 			q.Environment = value
 		case "object":
-			q.Object, err = domain.ParseObject(value)
+			q.Object, err = domain.ParseObjects(value)
 		case "actor":
 			q.Actor = value
 		case "actor_kind":
@@ -285,8 +285,8 @@ func (s *Server) knowsOf(q projections.AuditQuery) error {
 		if about.Object.Kind != "" {
 			name = about.Object.String()
 		}
-		if name == "" {
-			continue
+		if name == "" || about.Object.Key == domain.AnyKey && strings.Trim(about.Object.Environment, domain.AnyKey) == "" {
+			continue // there are such kinds, though perhaps no object of one
 		}
 		about.Project, about.Visible, about.Limit = q.Project, q.Visible, 1
 		entries, _, err := s.Views.Audit(about)

@@ -46,7 +46,7 @@ type Change struct {
 type AuditQuery struct {
 	Project     string        // id
 	Environment string        // key; with Project
-	Object      domain.Object // also matches what is about a feature or segment, see auditTerms
+	Object      domain.Object // also matches what is about a feature or segment; see domain.ParseObjects
 	Actor       string        // id
 	ActorKind   string
 	Type        string // of event
@@ -75,6 +75,14 @@ type AuditQuery struct {
 // noteTerms notes the words under which a commit is found.
 func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, after *domain.Project, objects []domain.Object) {
 	add := func(kind string, values ...string) bool { return b.note(rec.Position, kind, values...) }
+	about := func(o domain.Object) {
+		if !add("object", rec.Project, o.String()) {
+			return
+		}
+		for _, group := range o.Groups() {
+			add("object", rec.Project, group.String())
+		}
+	}
 	add("project", rec.Project)
 	add("actor", rec.Actor.ID)
 	add("actor-kind", rec.Actor.Kind)
@@ -94,7 +102,7 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 	for _, e := range rec.Events {
 		add("type", e.EventType())
 		for _, o := range related(e) {
-			add("object", rec.Project, o.String())
+			about(o)
 		}
 	}
 	for _, ref := range record.Objects {
@@ -102,17 +110,17 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 		if err != nil {
 			continue // written by us a moment ago: every object can be parsed
 		}
-		add("object", rec.Project, ref.Object)
+		about(o)
 		if o.Environment != "" {
 			add("environment", rec.Project, o.Environment)
 		}
 		switch o.Kind {
 		case domain.KindFeatureState, domain.KindSegmentOverrides, domain.KindVariantsPin:
-			add("object", rec.Project, domain.Object{Kind: domain.KindFeature, Key: o.Key}.String())
+			about(domain.Object{Kind: domain.KindFeature, Key: o.Key})
 		case domain.KindFeatureTests:
-			add("object", rec.Project, domain.Object{Kind: domain.KindFeature, Key: o.Key}.String())
+			about(domain.Object{Kind: domain.KindFeature, Key: o.Key})
 		case domain.KindSegmentPin, domain.KindSegmentTests:
-			add("object", rec.Project, domain.Object{Kind: domain.KindSegment, Key: o.Key}.String())
+			about(domain.Object{Kind: domain.KindSegment, Key: o.Key})
 		case domain.KindEnvironment:
 			add("environment", rec.Project, o.Key)
 		}

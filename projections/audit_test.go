@@ -85,7 +85,7 @@ func TestAuditFilters(t *testing.T) {
 	}
 	shop, bank := domain.ProjectID("shop"), domain.ProjectID("bank")
 	object := func(s string) domain.Object {
-		o, err := domain.ParseObject(s)
+		o, err := domain.ParseObjects(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,10 +116,24 @@ func TestAuditFilters(t *testing.T) {
 					return c.Object.Environment == env || c.Object == domain.Object{Kind: domain.KindEnvironment, Key: env}
 				})
 			}, func() { q.Environment = env })
-			name := rapid.SampledFrom([]string{"segment:us", "segment:US", "segment:beta", "project:shop", "feature:checkout", "state:prod/checkout", "environment:qa"}).Draw(t, "about")
+			name := rapid.SampledFrom([]string{"segment:us", "segment:US", "segment:beta", "project:shop", "feature:checkout", "state:prod/checkout", "environment:qa",
+				"project:*", "feature:*", "segment:*", "environment:*", "context:*", "state:*", "state:prod/*", "state:none/*", "overrides:*", "identity:*", "identity:dev/*", "segment_pin:prod/*"}).Draw(t, "about")
 			with("object", func(e projections.Entry) bool {
 				return has(e, func(c projections.Change) bool {
-					switch o := object(name); {
+					o := object(name)
+					if o.Key == domain.AnyKey { // then what is said of one is said of each
+						if o.Kind == domain.KindSegment && c.Object.Kind == domain.KindSegmentOverrides {
+							return concerns(e, domain.AnyKey)
+						}
+						o.Key = c.Object.Key
+						if o.Environment == domain.AnyKey {
+							o.Environment = c.Object.Environment
+						}
+						if o.Kind == domain.KindFeature && c.Object.Kind == domain.KindIdentity {
+							return true // every override of somebody is one of a feature
+						}
+					}
+					switch {
 					case c.Object == o:
 						return true
 					case o.Kind == domain.KindFeature:
@@ -194,9 +208,9 @@ func concerns(e projections.Entry, segment string) bool {
 	return slices.ContainsFunc(e.Commit.Events, func(e domain.Event) bool {
 		switch e := e.(type) {
 		case domain.SegmentOverrideSet:
-			return e.Segment == segment
+			return e.Segment == segment || segment == domain.AnyKey
 		case domain.SegmentOverrideRemoved:
-			return e.Segment == segment
+			return e.Segment == segment || segment == domain.AnyKey
 		}
 		return false
 	})

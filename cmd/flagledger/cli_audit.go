@@ -52,7 +52,7 @@ type change struct {
 
 // auditFilters are the filters of the audit: flag, parameter of the API, use.
 var auditFilters = [][3]string{
-	{"object", "object", "about an object: segment:beta, feature:checkout, state:production/checkout"},
+	{"object", "object", "about an object, or all of a kind: segment:beta, feature:*, state:production/checkout"},
 	{"affects", "affects", "what changed how a feature evaluates in the environment, also by its segments: feature:checkout"},
 	{"actor", "actor", "by an actor or token, by id"},
 	{"actor-kind", "actor_kind", "by a kind of actor: token or system"},

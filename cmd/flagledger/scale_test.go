@@ -280,6 +280,11 @@ func (s *scale) past() {
 		{"actor", func() string { return "&actor=" + actors[one(len(actors))].ID }},
 		{"feature", func() string { return "&project=shop&object=feature:" + madeFeature(one(madeFeatures)) }},
 		{"segment", func() string { return "&project=shop&object=segment:" + madeSegment(one(madeSegments)) }},
+		{"all features, from anywhere on", func() string { return "&project=shop&object=feature:*&cursor=" + s.cursor() }},
+		{"all states of an environment, by an actor", func() string {
+			return "&project=shop&object=state:" + madeEnvironment(one(s.environments)) + "/*&actor=" + actors[one(len(actors))].ID
+		}},
+		{"all pins", func() string { return "&project=shop&object=segment_pin:*" }},
 		{"environment, actor, type", func() string {
 			return "&project=shop&type=segment_override.set.v1&environment=" + madeEnvironment(one(s.environments)) + "&actor=" + actors[one(len(actors))].ID
 		}},
