@@ -7,10 +7,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"flagledger/eventstore/blocks"
 )
 
 // MaxPayload is the size of the largest message the embedded server takes, in
@@ -23,16 +26,25 @@ type embedded struct {
 	nats    *server.Server
 	lock    dirLock
 	suspect atomic.Bool // not healthy when last asked
+
+	damage   atomic.Pointer[blocks.Damage] // of the files, as found while the server runs
+	checking context.CancelFunc
+	checked  sync.WaitGroup
 }
 
-// startEmbedded locks the data directory and starts a server on it.
-func startEmbedded(dir string, log *slog.Logger) (*embedded, error) {
+// startEmbedded locks the data directory, sees that the files of the streams are
+// as they were written, and starts a server on them. From then on it looks at
+// the files again and again, in such intervals.
+func startEmbedded(ctx context.Context, dir string, interval time.Duration, log *slog.Logger) (*embedded, error) {
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	if err := removeProbes(filepath.Join(dir, "nats", "jetstream")); err != nil {
 		return nil, errors.Join(err, lock.unlock())
+	}
+	if err := prepareFiles(ctx, dir, log); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the log in %s: %w", dir, err), lock.unlock())
 	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "flagledger",
@@ -62,6 +74,9 @@ func startEmbedded(dir string, log *slog.Logger) (*embedded, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("start embedded NATS in %s: %s", dir, reason), e.stop())
 	}
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	e.checking = cancel
+	e.checked.Go(func() { e.keepChecking(running, dir, interval, log) })
 	return e, nil
 }
 
@@ -81,6 +96,10 @@ func removeProbes(dir string) error {
 
 // stop ends the server, which writes its index, and only then lets others in.
 func (e *embedded) stop() error {
+	if e.checking != nil {
+		e.checking()
+		e.checked.Wait()
+	}
 	e.nats.Shutdown()
 	e.nats.WaitForShutdown()
 	return e.lock.unlock()
@@ -92,6 +111,9 @@ func (e *embedded) stop() error {
 // A stream that is being created is a folder before it is a stream, which NATS
 // takes for one that could not be recovered: so what is wrong is asked again.
 func (e *embedded) health() error {
+	if damage := e.damage.Load(); damage != nil {
+		return damage
+	}
 	h := e.nats.Healthz(&server.HealthzOptions{})
 	for again := 0; h.Error != "" && again < 5; again++ {
 		time.Sleep(50 * time.Millisecond)

@@ -40,6 +40,9 @@ type Options struct {
 	// opened or created: to restore it, or to make sure that it is there. It gets
 	// on how many servers the log is to be.
 	Prepare func(ctx context.Context, js jetstream.JetStream, replicas int) error
+	// CheckInterval is how often the files of an embedded server are read and
+	// compared with their sums. 0: once a day.
+	CheckInterval time.Duration
 	// Logger gets what goes wrong with the connection and the server. nil: nobody does.
 	Logger *slog.Logger
 }
@@ -88,7 +91,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.close = sync.OnceValue(s.shutdown)
 
 	if o.URL == "" {
-		if s.embedded, err = startEmbedded(o.Dir, s.log); err != nil {
+		if s.embedded, err = startEmbedded(ctx, o.Dir, o.CheckInterval, s.log); err != nil {
 			return nil, err
 		}
 	}

@@ -191,7 +191,7 @@ func TestDoctor(t *testing.T) {
 	}
 	p := ready(t, "--data-dir", dir)
 	p.openShop("checkout")
-	if said := mustCommand(t, "doctor", "--data-dir", dir); !strings.Contains(said, "skipped  log") {
+	if said := mustCommand(t, "doctor", "--data-dir", dir); !strings.Contains(said, "skipped  log") || !strings.Contains(said, "ok       sums") {
 		t.Errorf("of a running server it says %s", said)
 	}
 	p.stop(syscall.SIGTERM)
@@ -216,7 +216,7 @@ func TestDoctor(t *testing.T) {
 	}
 	before := files()
 	said := mustCommand(t, "doctor", "--data-dir", dir)
-	for _, want := range []string{"ok       files", "ok       disk", "ok       log", "ok       clock", "ok       views"} {
+	for _, want := range []string{"ok       files", "ok       disk", "ok       sums", "ok       log", "ok       clock", "ok       views"} {
 		if !strings.Contains(said, want) && want != "ok       disk" { // which is this machine's
 			t.Errorf("%q is missing in\n%s", want, said)
 		}
@@ -236,7 +236,7 @@ func TestDoctor(t *testing.T) {
 		damage     func([]byte) []byte
 	}{
 		{"views damaged", "failed   views", filepath.Join(dir, "views.db"), func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("checkout"), []byte("chickout")) }},
-		{"log damaged", "failed   log", blocks[0], func(b []byte) []byte { return bytes.Replace(b, []byte("checkout"), []byte("chickout"), 1) }},
+		{"log damaged", "failed   log    stream FLAGLEDGER is damaged: message", blocks[0], func(b []byte) []byte { return bytes.Replace(b, []byte("checkout"), []byte("chickout"), 1) }},
 		{"log cut", "failed", blocks[0], func(b []byte) []byte { return b[:len(b)/2] }},
 	} {
 		whole, err := os.ReadFile(c.path)

@@ -20,6 +20,7 @@ import (
 	"flagledger/domain/evaluation"
 	"flagledger/eventstore"
 	"flagledger/eventstore/access"
+	"flagledger/eventstore/blocks"
 	"flagledger/eventstore/checkpoints"
 	"flagledger/eventstore/identities"
 	"flagledger/eventstore/usage"
@@ -88,7 +89,8 @@ func (l *ledger) run(ctx context.Context) error {
 }
 
 // reach opens the log and the identities beside it. What is embedded and cannot
-// be opened is an error; a cluster is tried again until it is there.
+// be opened is an error, unless its files are damaged: then the views are all there
+// is until the end. A cluster is tried again until it is there.
 func (l *ledger) reach(ctx context.Context) (*opened, error) {
 	opts := eventstore.Options{
 		URL: l.config.natsURL, CredentialsFile: l.config.natsCreds, CAFile: l.config.natsCA, Replicas: l.config.replicas, Logger: l.log,
@@ -103,6 +105,11 @@ func (l *ledger) reach(ctx context.Context) (*opened, error) {
 			return o, nil
 		case ctx.Err() != nil:
 			return nil, nil
+		case isDamage(err):
+			l.cause.Store(&err)
+			l.log.Error("the files of the log are damaged: nothing is recorded, evaluation goes on from the views; what to do is in docs/operations.md", "error", err)
+			<-ctx.Done() // who repairs it starts the process anew
+			return nil, nil
 		case opts.URL == "" || eventstore.Permanent(err):
 			return nil, err
 		}
@@ -110,6 +117,11 @@ func (l *ledger) reach(ctx context.Context) (*opened, error) {
 		l.log.Warn("the log cannot be reached; evaluation goes on from the views", "error", err)
 		pause(ctx)
 	}
+}
+
+func isDamage(err error) bool {
+	_, ok := errors.AsType[*blocks.Damage](err)
+	return ok
 }
 
 func (l *ledger) open(ctx context.Context, opts eventstore.Options) (*opened, error) {
@@ -252,7 +264,10 @@ func (l *ledger) ready(ctx context.Context) error {
 }
 
 // notReached is the refusal while there is no log.
-func notReached() error {
+func (l *ledger) notReached() error {
+	if cause := l.cause.Load(); cause != nil && isDamage(*cause) {
+		return domain.Refuse(domain.Unavailable, "the files of the log are damaged, so that nothing can be recorded: they must be repaired or a backup restored")
+	}
 	return domain.Refuse(domain.Unavailable, "the log has not been reached yet, so that nothing can be recorded; try again")
 }
 
@@ -260,7 +275,7 @@ func notReached() error {
 func (l *ledger) Append(ctx context.Context, c domain.Commit, expected uint64) (uint64, error) {
 	o := l.opened.Load()
 	if o == nil {
-		return 0, notReached()
+		return 0, l.notReached()
 	}
 	position, err := o.store.Append(ctx, c, expected)
 	if _, ok := errors.AsType[*eventstore.ConflictError](err); ok {
@@ -273,7 +288,7 @@ func (l *ledger) Append(ctx context.Context, c domain.Commit, expected uint64) (
 func (l *ledger) Surrogate(ctx context.Context, project string, environment int32, identifier string) (string, error) {
 	o := l.opened.Load()
 	if o == nil {
-		return "", notReached()
+		return "", l.notReached()
 	}
 	return o.persons.Surrogate(ctx, identities.EnvironmentToken(project, environment), identifier)
 }
@@ -332,7 +347,7 @@ func (l *ledger) List(id projections.EnvironmentID, after string, limit int) []*
 func (l *ledger) Erase(ctx context.Context, id projections.EnvironmentID, identifier string) (string, bool, error) {
 	o := l.opened.Load()
 	if o == nil {
-		return "", false, notReached()
+		return "", false, l.notReached()
 	}
 	return o.persons.Erase(ctx, token(id), identifier)
 }

@@ -51,7 +51,7 @@ var errEnough = errors.New("enough")
 func (s signed) Leaves(ctx context.Context, from, to uint64, each func(transparency.Leaf) error) error {
 	o := s.ledger.opened.Load()
 	if o == nil {
-		return notReached()
+		return s.ledger.notReached()
 	}
 	err := o.store.Load(ctx, from, func(m eventstore.Message) error {
 		if err := each(m.Leaf()); err != nil {
