@@ -49,7 +49,7 @@ func (b jsonBody) answer(c echo.Context, status int) error {
 		header["Content-Length"] = b.length
 	}
 	c.Response().WriteHeader(status)
-	_, _ = c.Response().Write(b.bytes) // the client may be gone
+	writeWhole(c.Response(), c.Request(), b.bytes)
 	return nil
 }
 

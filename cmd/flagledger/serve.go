@@ -222,7 +222,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 		if c.tlsCert != "" {
 			failed <- server.ServeTLS(listener, c.tlsCert, c.tlsKey)
 		} else {
-			failed <- server.Serve(listener)
+			failed <- server.Serve(httpapi.Listener(listener))
 		}
 	}()
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the log is followed until the last request is answered
@@ -253,7 +253,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 // have deadlines of their own, for each part.
 func newHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
+		Handler: handler, ConnContext: httpapi.ConnContext, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
 		IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
