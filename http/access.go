@@ -14,6 +14,7 @@ import (
 
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
+	"flagledger/projections"
 )
 
 // Accesses is where it is recorded who looked at rules of segments and at data
@@ -36,7 +37,9 @@ type Access struct {
 	Project     string        `json:"project"`
 	Environment string        `json:"environment,omitempty"`
 	AsOf        string        `json:"as_of,omitempty"` // "position:42", or two with ".." between them; "": the present
-	Objects     []string      `json:"objects"`         // "segment:beta", "identity:production/<surrogate>"
+	// Objects are such as "segment:beta" and "identity:production/<surrogate>", or
+	// "segment:*" and "identity:*/*" where the answer held all that there is.
+	Objects []string `json:"objects"`
 }
 
 // AccessQuery says which looks are wanted. Zero values want all.
@@ -148,6 +151,14 @@ func (r *request) seesContent(c environmentContent) {
 	}
 }
 
+// seesAllOf notes that the answer holds all that there is, and was, of a project.
+func (r *request) seesAllOf(p *domain.Project) {
+	if p.Exists() && r.server.recordsAny() && (r.server.AccessPolicy == AccessAll || len(r.sensitive(p.Key)) > 0) {
+		r.sees(p.Key, "", segmentObject(domain.AnyKey))
+		r.sees(p.Key, "", domain.Object{Kind: domain.KindIdentity, Environment: domain.AnyKey, Key: domain.AnyKey})
+	}
+}
+
 // seesImages notes that the answer shows an object as it was or would be; those
 // that are no segments and identities are passed over.
 func (r *request) seesImages(project string, o domain.Object, images ...json.RawMessage) {
@@ -199,12 +210,13 @@ func (r *request) recordAccess() {
 
 // watched wraps a handler so that what its answer has shown is recorded, also
 // of an answer that broke off.
-func (r *request) watched(handle func(*request) error) error {
-	err := handle(r)
-	if err == nil || r.Response().Committed {
-		r.recordAccess()
-	}
-	return err
+func (r *request) watched(handle func(*request) error) (err error) {
+	defer func() { // also when the handler cuts the connection, by a panic
+		if err == nil || r.Response().Committed {
+			r.recordAccess()
+		}
+	}()
+	return handle(r)
 }
 
 // actor is who asks, as he is recorded.
@@ -284,6 +296,9 @@ func (r *request) accessQuery() (q AccessQuery, err error) {
 	}
 	if q.Object != "" && q.Project == "" {
 		return q, domain.RefuseField(domain.Malformed, "project", "the filter object needs the filter project")
+	}
+	if o, err := domain.ParseObject(q.Object); err == nil && o.Kind == domain.KindSegment && o.Key != domain.AnyKey { // of identities, those without overrides are in no history
+		return q, r.server.knowsOf(projections.AuditQuery{Project: domain.ProjectID(q.Project), Object: o, Visible: r.visible})
 	}
 	return q, nil
 }

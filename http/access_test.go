@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -279,6 +280,8 @@ func TestAccessLog(t *testing.T) {
 		{"root", "object=segment:ill", 400, "needs the filter project"},
 		{"root", "project=shop&object=ill", 400, "is not an object"},
 		{"root", "project=shop&object=feature:checkout", 400, "neither a segment nor an identity"},
+		{"root", "project=shop&object=segment:moon", 404, "the history has nothing about"},
+		{"root", "actor=", 400, "has no value"},
 		{"root", "colour=red", 400, "colour"},
 		{"root", "from=noon", 400, "is not a time"},
 		{"root", "to=noon", 400, "is not a time"},
@@ -325,5 +328,66 @@ func TestAccessLog(t *testing.T) {
 	w.noted.err = io.ErrUnexpectedEOF
 	if got := w.send("root", "GET", "/admin/v1/access-log", "").Code; got != http.StatusInternalServerError {
 		t.Errorf("a file that cannot be read: %d", got)
+	}
+}
+
+// Every route that reads says here whether its answer shows rules of segments or
+// data of identities. One that does is recorded, and the answer of one that does
+// not has none of them: a new route cannot be forgotten.
+func TestEveryRouteThatReadsIsWatched(t *testing.T) {
+	w := newWatch(t)
+	w.server.Transparency = newWalkLog(t, w.views)
+	w.server.Backup = func(_ context.Context, out io.Writer, kind string) error {
+		_, err := io.WriteString(out, "all of it")
+		return err
+	}
+	shop := w.views.Project(domain.ProjectID("shop"))
+	fifth, err := w.views.Version(projections.EnvironmentID{Project: shop.ID, ID: shop.Environments.Get("live").ID}, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unwatched := map[string]bool{}
+	for _, route := range w.server.routes() {
+		if route.method == "GET" && strings.HasPrefix(route.path, "/admin/") {
+			unwatched[route.path] = true
+		}
+	}
+	const p, e = pathProject, pathEnvironment
+	const all = "identity:*/*,segment:*"
+	for route, shows := range map[string]string{ // "": nothing; else an object that must be recorded
+		"/admin/v1/projects": "", p: "", p + "/environments": "", e: "", e + "/keys": "",
+		p + "/features": "", p + "/features/:feature": "", p + "/features/:feature/tests": "",
+		p + "/segments": "segment:ill", p + "/segments/:segment": "segment:ill", p + "/segments/:segment/tests": "segment:ill", p + "/segments/:segment/usages": "",
+		p + "/contexts": "", p + "/contexts/:context": "",
+		e + "/features": "", e + "/features/:feature": "", e + "/features/:feature/analytics": "", e + "/features/:feature/blame": "",
+		e + "/identities": "identity:live/surrogate of ada", e + "/identities/:identifier": "identity:live/surrogate of ada",
+		e + "/pins": "segment:ill", e + "/versions": "segment:ill", e + "/versions/:version": "segment:ill", e + "/diff?from=4&to=6": "segment:ill",
+		"/admin/v1/audit": "segment:ill", "/admin/v1/audit/export": "segment:ill", "/admin/v1/audit/:position": "identity:live/surrogate of ada",
+		"/admin/v1/log/checkpoint": "", "/admin/v1/log/keys": "", "/admin/v1/log/proof/inclusion?position=1": "", "/admin/v1/log/proof/consistency?from=1": "",
+		"/admin/v1/log/export": all, "/admin/v1/backup": all,
+		"/admin/v1/access-log": "", "/admin/v1/tokens": "", "/admin/v1/whoami": "",
+	} {
+		t.Run(route, func(t *testing.T) {
+			path := strings.NewReplacer(":project", "shop", ":environment", "live", ":feature", "checkout", ":segment", "ill", ":context", "illness",
+				":identifier", "ada", ":version", "5", ":position", fmt.Sprint(fifth.Position)).Replace(route)
+			answer := w.send("root", "GET", path, "")
+			if answer.Code != http.StatusOK {
+				t.Fatalf("status %d: %s", answer.Code, answer.Body)
+			}
+			got := w.noted.take()
+			if shows != "" && !strings.Contains(got, shows) {
+				t.Errorf("recorded %q, want %s", got, shows)
+			}
+			for _, secret := range []string{`"property":"illness"`, `"identifier":"ada"`, `identity ada`} {
+				if shows == "" && (got != "" || strings.Contains(answer.Body.String(), secret)) {
+					t.Errorf("recorded %q; the answer has %s: %s", got, secret, answer.Body)
+				}
+			}
+		})
+		route, _, _ = strings.Cut(route, "?")
+		delete(unwatched, route)
+	}
+	for route := range unwatched {
+		t.Errorf("GET %s is new: say what it shows", route)
 	}
 }

@@ -30,6 +30,10 @@ func (s *Server) backup(r *request) error {
 	h.Set("Content-Type", "application/zip")
 	h.Set("Content-Disposition", `attachment; filename="flagledger-`+kind+`.zip"`)
 	h.Set("Cache-Control", "no-store")
+	for _, p := range s.Views.Projects() {
+		r.seesAllOf(p)
+	}
+	r.recordAccess()
 	err := s.Backup(r.Request().Context(), patientWriter{r.Response(), http.NewResponseController(r.Response())}, kind)
 	if err != nil && r.Response().Committed {
 		s.Logger.ErrorContext(r.Request().Context(), "a backup was broken off", "kind", kind, "error", err)

@@ -739,7 +739,11 @@ func (l walkLog) Keys() []LogKey {
 
 func (l walkLog) Leaves(_ context.Context, from, to uint64, each func(transparency.Leaf) error) error {
 	for ; from <= to; from++ {
-		if err := each(transparency.Leaf{Position: from, Payload: []byte{0xff * byte(from%2)}}); err != nil {
+		c, err := l.views.Commit(from)
+		if err != nil {
+			return err
+		}
+		if err := each(transparency.Leaf{Position: from, Subject: "flagledger.log." + c.Project, Payload: []byte{0xff * byte(from%2)}}); err != nil {
 			return err
 		}
 	}

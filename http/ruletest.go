@@ -52,6 +52,7 @@ func (s *Server) getSegmentTests(r *request) error {
 	if err != nil {
 		return err
 	}
+	r.seesSegments(seg) // what its rules do, if not how
 	return r.show(r.project.Revision(domain.Object{Kind: domain.KindSegmentTests, Key: seg.Key}), tests)
 }
 
@@ -120,6 +121,9 @@ func (r *request) answerTests(w why, o, about domain.Object, c commands.Command)
 	tests, err := showTests(result.After, about)
 	if err != nil {
 		return err
+	}
+	if segment, is := result.After.Get(about).(*domain.Segment); is {
+		r.seesSegments(segment)
 	}
 	return r.answer(http.StatusOK, result, o, tests)
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -226,12 +227,19 @@ func (s *Server) exportLog(r *request) error {
 	}
 	control := http.NewResponseController(r.Response())
 	var hashes []tlog.Hash
+	shown := map[string]bool{} // subjects of projects
+	r.asOf = asOf(from) + ".." + asOf(to)
 	err = s.Transparency.Leaves(ctx, from, to, func(leaf transparency.Leaf) error {
 		if len(hashes) == 0 {
 			_ = control.SetWriteDeadline(time.Now().Add(time.Minute)) // a slow reader is dropped
 			if hashes, err = s.Views.LeafHashes(leaf.Position, hashesAhead); err != nil {
 				return err
 			}
+		}
+		if !shown[leaf.Subject] {
+			shown[leaf.Subject] = true
+			r.seesAllOf(s.Views.Project(leaf.Subject[strings.LastIndexByte(leaf.Subject, '.')+1:]))
+			r.recordAccess() // now, for it may take long
 		}
 		if err := x.Leaf(leaf, hashes[0]); err != nil {
 			return err

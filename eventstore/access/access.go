@@ -32,7 +32,7 @@ type Record struct {
 	Environment string        `json:"environment,omitempty"` // key; "" for what belongs to the whole project
 	AsOf        string        `json:"as_of,omitempty"`       // which past was looked at; "" for the present
 	// Objects are what was looked at, as domain.Object has it: "segment:beta",
-	// "identity:production/<surrogate>".
+	// "identity:production/<surrogate>", "segment:*" for all there are.
 	Objects []string `json:"objects"`
 }
 

@@ -183,6 +183,9 @@ func TestList(t *testing.T) {
 		p.Add(look(i-10, "bob", "shop", "live", "segment:beta", "segment:gold"))
 		p.Add(look(i-10, "bob", "blog", "", "segment:beta"))
 	}
+	p.Add(look(-8, "zoe", "bank", "", "segment:*", "identity:*/*")) // an export
+	p.Add(look(-7, "zoe", "bank", "", "segment:beta", "segment:*"))
+	p.Add(look(-6, "yan", "bank", "live", "segment:beta", "identity:live/7f"))
 	settled(t, js, p)
 	for _, tc := range []struct {
 		name string
@@ -191,6 +194,10 @@ func TestList(t *testing.T) {
 	}{
 		{"project", access.Query{Project: "blog"}, "53bb 52bb 51bb 50bb"},
 		{"object", access.Query{Project: "shop", Object: "segment:gold"}, "53bs 52bs 51bs 50bs"},
+		{"object, also where all were looked at", access.Query{Project: "bank", Object: "segment:beta"}, "54yb 53zb 52zb"},
+		{"object that is nowhere by name", access.Query{Project: "bank", Object: "segment:gold"}, "53zb 52zb"},
+		{"identity, also where all were looked at", access.Query{Project: "bank", Object: "identity:live/7f"}, "54yb 52zb"},
+		{"looks at all", access.Query{Project: "bank", Object: "identity:*/*"}, "52zb"},
 		{"actor", access.Query{Actor: "ann"}, "53as 52as 51as 50as"},
 		{"actor and project", access.Query{Actor: "bob", Project: "shop"}, "53bs 52bs 51bs 50bs"},
 		{"all three", access.Query{Actor: "ann", Project: "shop", Object: "segment:gold"}, ""},

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"slices"
@@ -17,6 +18,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"flagledger/domain"
 )
 
 // layout is the number of the layout of the file. It changes with what is below.
@@ -217,20 +220,16 @@ func (s *Store) List(q Query) (found []Record, next string, err error) {
 	}
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		stored := tx.Bucket(bucketRecords)
-		searched, prefix := q.place(tx)
-		c, looked, last := searched.Cursor(), 0, uuid.UUID{}
-		k, _ := c.Seek(append(slices.Clip(prefix), end[:]...))
-		if k == nil {
-			k, _ = c.Last()
-		} else {
-			k, _ = c.Prev()
-		}
-		for ; bytes.HasPrefix(k, prefix) && bytes.Compare(k[len(prefix):], first[:]) >= 0; k, _ = c.Prev() {
+		looked, last := 0, uuid.UUID{}
+		for id := range q.ids(tx, end) {
+			if bytes.Compare(id[:], first[:]) < 0 {
+				return nil
+			}
 			if len(found) == q.Limit || looked == scanLimit {
 				next = last.String()
 				return nil
 			}
-			last, looked = uuid.UUID(k[len(prefix):]), looked+1
+			last, looked = id, looked+1
 			var r Record
 			if err := json.Unmarshal(stored.Get(last[:]), &r); err != nil {
 				return fmt.Errorf("decode access %s: %w", last, err)
@@ -247,22 +246,63 @@ func (s *Store) List(q Query) (found []Record, next string, err error) {
 	return found, next, nil
 }
 
-// place is the bucket with the fewest records to look at, and what its keys
-// begin with.
-func (q Query) place(tx *bbolt.Tx) (*bbolt.Bucket, []byte) {
-	index := tx.Bucket(bucketIndex)
+// ids are those of the records to look at that come before the end, newest
+// first, where the fewest are: in one place, or together in several.
+func (q Query) ids(tx *bbolt.Tx, end uuid.UUID) iter.Seq[uuid.UUID] {
+	bucket, prefixes := tx.Bucket(bucketIndex), [][]byte{}
 	switch {
 	case q.Object != "":
-		return index, term("object", q.Project, q.Object)
+		for _, o := range q.objects() {
+			prefixes = append(prefixes, term("object", q.Project, o))
+		}
 	case q.Actor != "":
-		return index, term("actor", q.Actor)
+		prefixes = append(prefixes, term("actor", q.Actor))
 	case q.Project != "":
-		return index, term("project", q.Project)
+		prefixes = append(prefixes, term("project", q.Project))
+	default:
+		bucket, prefixes = tx.Bucket(bucketRecords), append(prefixes, nil)
 	}
-	return tx.Bucket(bucketRecords), nil
+	return func(yield func(uuid.UUID) bool) {
+		cursors, at := make([]*bbolt.Cursor, len(prefixes)), make([][]byte, len(prefixes))
+		for i, prefix := range prefixes {
+			cursors[i] = bucket.Cursor()
+			if at[i], _ = cursors[i].Seek(append(slices.Clip(prefix), end[:]...)); at[i] == nil {
+				at[i], _ = cursors[i].Last()
+			} else {
+				at[i], _ = cursors[i].Prev()
+			}
+		}
+		for {
+			var newest []byte
+			for i, prefix := range prefixes {
+				if bytes.HasPrefix(at[i], prefix) && bytes.Compare(at[i][len(prefix):], newest) > 0 {
+					newest = at[i][len(prefix):]
+				}
+			}
+			if newest == nil || !yield(uuid.UUID(newest)) {
+				return
+			}
+			for i, prefix := range prefixes {
+				if bytes.HasPrefix(at[i], prefix) && bytes.Equal(at[i][len(prefix):], newest) {
+					at[i], _ = cursors[i].Prev()
+				}
+			}
+		}
+	}
+}
+
+// objects are the one that is wanted and those that stand for all of its kind.
+func (q Query) objects() []string {
+	all := []string{q.Object}
+	if o, err := domain.ParseObject(q.Object); err == nil {
+		for _, group := range o.Groups() {
+			all = append(all, group.String())
+		}
+	}
+	return all
 }
 
 func (q Query) wants(r Record) bool {
-	return (q.Project == "" || r.Project == q.Project) && (q.Object == "" || slices.Contains(r.Objects, q.Object)) &&
+	return (q.Project == "" || r.Project == q.Project) && (q.Object == "" || slices.ContainsFunc(q.objects(), func(o string) bool { return slices.Contains(r.Objects, o) })) &&
 		(q.Actor == "" || r.Actor.ID == q.Actor) && (q.Visible == nil || q.Visible(r.Project, r.Environment))
 }
