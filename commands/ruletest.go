@@ -1,8 +1,10 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
@@ -82,7 +84,7 @@ func (c SetFeatureTests) Decide(p *domain.Project, in *Inputs) ([]domain.Event, 
 	for i, one := range c.Cases {
 		names[i] = one.Name
 		if _, err := environmentOf(p, one.Environment); err != nil {
-			return nil, err
+			return nil, inCase(err, i)
 		}
 		if one.Enabled == nil && one.Value == nil && one.Variant == nil {
 			return nil, domain.RefuseField(domain.Invalid, fmt.Sprintf("cases[%d]", i), "the case %q expects nothing; give enabled, value or variant", one.Name)
@@ -131,36 +133,57 @@ func checkTraits(in *Inputs, field string, traits map[string]evaluation.Value) e
 	return nil
 }
 
-// checkTests refuses a change after which a case fails that held before, or that
-// is new. They can be overridden, with a reason.
-func checkTests(before, after *domain.Project, ch Change, objects []domain.Object) error {
-	if after.SegmentTests.Len()+after.FeatureTests.Len() == 0 || ch.OverrideTests && ch.Reason != "" {
-		return nil
+// inCase says which case of several a refusal is about.
+func inCase(err error, i int) error {
+	refusal, ok := errors.AsType[*domain.Error](err)
+	if !ok {
+		return err
 	}
-	failing, err := after.RunTests(objects)
+	e := *refusal
+	e.Field = fmt.Sprintf("cases[%d].%s", i, e.Field)
+	return &e
+}
+
+// brokenTests are the cases that fail after a change and held before, or are
+// new. The right to be forgotten is above them: erasures break none.
+func brokenTests(before, after *domain.Project, ch Change, objects []domain.Object, in *Inputs) ([]domain.FieldError, error) {
+	erasure := func(c Command) bool { _, is := c.(EraseIdentity); return is }
+	if after.SegmentTests.Len()+after.FeatureTests.Len() == 0 || !slices.ContainsFunc(ch.Commands, func(c Command) bool { return !erasure(c) }) {
+		return nil, nil
+	}
+	persons := func(env *domain.Environment, identifier string) string {
+		return in.Persons.Lookup(after.ID, env.ID, identifier)
+	}
+	failing, err := after.RunTests(objects, persons)
 	if err != nil || len(failing) == 0 {
-		return err
+		return nil, err
 	}
-	was, err := before.RunTests(objects)
+	was, err := before.RunTests(objects, persons)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	known := map[[2]string]bool{}
 	for _, f := range was {
 		known[[2]string{f.Object.String(), f.Name}] = true
 	}
-	e := &domain.Error{Kind: domain.Conflict}
+	var broken []domain.FieldError
 	for _, f := range failing {
 		if !known[[2]string{f.Object.String(), f.Name}] {
-			e.Errors = append(e.Errors, domain.FieldError{Field: f.Object.String(), Detail: fmt.Sprintf("case %q: %s", f.Name, f.Detail)})
+			broken = append(broken, domain.FieldError{Field: f.Object.String(), Detail: fmt.Sprintf("case %q: %s", f.Name, f.Detail)})
 		}
 	}
-	if len(e.Errors) == 0 {
+	return broken, nil
+}
+
+// checkTests refuses a change that breaks cases. They can be overridden, with a reason.
+func checkTests(ch Change, broken []domain.FieldError) error {
+	switch {
+	case len(broken) == 0 || ch.ShowBroken || ch.OverrideTests && ch.Reason != "":
 		return nil
-	}
-	if ch.OverrideTests {
+	case ch.OverrideTests:
 		return domain.RefuseField(domain.Invalid, "reason", "breaking a case needs a reason")
 	}
-	e.Detail = fmt.Sprintf("the change breaks %d cases, first of all %s %s; send \"override_tests\": true with a reason to do it all the same", len(e.Errors), e.Errors[0].Field, e.Errors[0].Detail)
+	e := domain.Refuse(domain.Conflict, "the change breaks %d cases, first of all %s %s; send \"override_tests\": true with a reason to do it all the same", len(broken), broken[0].Field, broken[0].Detail)
+	e.Errors = broken
 	return e
 }

@@ -2,6 +2,9 @@ package commands_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -47,7 +50,7 @@ func TestRuleTests(t *testing.T) {
 		"of a segment, left out":              {when: commands.SetSegmentTests{Segment: "us"}, refused: "invalid cases: name the cases"},
 		"of a feature, left out":              {when: commands.SetFeatureTests{Feature: "checkout"}, refused: "invalid cases: name the cases"},
 		"that does not say who belongs to it": {when: commands.SetSegmentTests{Segment: "us", Cases: []commands.SegmentCase{{Name: "a"}}}, refused: `invalid cases[0].member: the case "a" does not say`},
-		"in no environment":                   {when: feature(func(c *domain.FeatureCase) { c.Environment = "qa" }), refused: `not_found environment: there is no environment "qa"`},
+		"in no environment":                   {when: feature(func(c *domain.FeatureCase) { c.Environment = "qa" }), refused: `not_found cases[0].environment: there is no environment "qa"`},
 		"that expects nothing":                {when: feature(func(c *domain.FeatureCase) { c.Enabled = nil }), refused: `invalid cases[0]: the case "a" expects nothing`},
 		"of somebody with traits":             {when: feature(func(c *domain.FeatureCase) { c.Traits = manyTraits(201) }), refused: "limit_reached cases[0].traits: there are 201 traits; the limit is 200"},
 	})
@@ -111,12 +114,12 @@ func TestCoverage(t *testing.T) {
 		{Property: "country", Operator: evaluation.Equal, Value: "US"}, {Property: "plan", Operator: evaluation.Equal, Value: "pro"},
 	}}}
 	d.must(commands.UpdateSegment{Segment: "us", Rules: &rules})
-	uncovered := func() map[string]domain.Uncovered {
-		all, err := d.p.Coverage("us")
+	uncovered := func() map[string]domain.UncoveredNode {
+		all, err := d.p.SegmentCoverage("us")
 		if err != nil {
 			t.Fatal(err)
 		}
-		byID := map[string]domain.Uncovered{}
+		byID := map[string]domain.UncoveredNode{}
 		for _, u := range all {
 			byID[u.ID] = u
 		}
@@ -127,7 +130,104 @@ func TestCoverage(t *testing.T) {
 	}
 	d.must(americans)
 	got := uncovered()
-	if _, ok := got["c1"]; ok || got["c3"] != (domain.Uncovered{ID: "c3", NeverTrue: true}) {
+	if _, ok := got["c1"]; ok || got["c3"] != (domain.UncoveredNode{ID: "c3", NeverTrue: true}) {
 		t.Errorf("with cases: %v", got)
+	}
+}
+
+// Of a feature it is told which ways no case goes, and a case about somebody who
+// is known goes the way of their override.
+func TestFeatureCoverage(t *testing.T) {
+	d := newDecider(t, domain.DefaultLimits())
+	d.must(shop()...)
+	d.must(prod()...)
+	known := func(env *domain.Environment, identifier string) string {
+		return "person-" + strconv.Itoa(int(env.ID)) + "-" + identifier
+	}
+	cases := func(all ...domain.FeatureCase) commands.SetFeatureTests {
+		for i := range all {
+			all[i].Name = strconv.Itoa(i)
+		}
+		return commands.SetFeatureTests{Feature: "search", Cases: all}
+	}
+	uncovered := func(feature string) (all []string) {
+		branches, err := d.p.FeatureCoverage(feature, known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range branches {
+			all = append(all, strings.TrimSpace(fmt.Sprint(b.Environment, " ", b.By, " ", b.Segment, b.Variant)))
+		}
+		return all
+	}
+	var many []domain.FeatureCase // enough that each variant is dealt to somebody
+	for i := range 20 {
+		for _, env := range []string{"dev", "prod"} {
+			many = append(many, domain.FeatureCase{Environment: env, Identifier: strconv.Itoa(i), Enabled: new(false)})
+		}
+	}
+	for _, test := range []struct {
+		feature string
+		cases   []domain.FeatureCase
+		want    []string
+	}{
+		{"checkout", nil, []string{"dev environment", "prod segment_override us", "prod segment_override beta", "prod environment"}},
+		{"search", nil, []string{"dev environment", "dev environment a", "dev environment control", "prod identity_override", "prod environment", "prod environment a", "prod environment b"}},
+		{"search", []domain.FeatureCase{{Environment: "prod", Identifier: "ana", Variant: new("a")}}, []string{"dev environment", "dev environment a", "dev environment control", "prod environment", "prod environment a", "prod environment b"}},
+		{"search", many, []string{"prod identity_override"}},
+	} {
+		if test.cases != nil {
+			d.must(cases(test.cases...))
+		}
+		if got := uncovered(test.feature); !slices.Equal(got, test.want) {
+			t.Errorf("%s with %v: %q, want %q", test.feature, test.cases, got, test.want)
+		}
+	}
+}
+
+// What somebody who is known has of their own counts in a case: it cannot be
+// taken away unseen, but by forgetting the person.
+func TestCasesOfPersons(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, prod()...)
+	l.must(t, commands.SetFeatureTests{Feature: "search", Cases: []domain.FeatureCase{{Name: "Ana", Environment: "prod", Identifier: "ana", Variant: new("a")}}})
+	b := commands.SetIdentityOverride{Environment: "prod", Feature: "search", Identifier: "ana", Variant: new("b")}
+	if _, err := l.Do(t.Context(), change(b)); !refuses(err, `conflict : the change breaks 1 cases, first of all feature:search case "Ana": in prod the variant should be "a" and is "b"`) {
+		t.Error(refusal(err))
+	}
+	l.must(t, commands.EraseIdentity{Environment: "prod", Surrogate: "person-3-ana"})
+}
+
+// A preview shows which cases would break; to carry it out is refused.
+func TestPreviewShowsBrokenCases(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, prod()...)
+	l.must(t, override("checkout", "us", value("v2")))
+	l.must(t, commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{{Name: "v2", Environment: "prod", Traits: map[string]evaluation.Value{"country": evaluation.String("US")}, Value: new(evaluation.String("v2"))}}})
+	preview := change(rollback(2))
+	preview.DryRun, preview.ShowBroken = true, true
+	result, err := l.Do(t.Context(), preview)
+	if err != nil || len(result.Events) == 0 || len(result.Broken) != 1 || result.Broken[0].Field != "feature:checkout" {
+		t.Errorf("previewed %+v, error %v", result.Broken, err)
+	}
+	if _, err := l.Do(t.Context(), change(rollback(2))); !refuses(err, `conflict : case "v2"`) {
+		t.Error(refusal(err))
+	}
+}
+
+// A case about an environment that is deleted later is told of, and stands in
+// nobody's way.
+func TestCaseOfADeletedEnvironment(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{{Name: "dev", Environment: "dev", Enabled: new(false)}}})
+	l.must(t, commands.DeleteEnvironment{Environment: "dev"})
+	if skipped := l.project().SkippedTests("checkout"); len(skipped) != 1 || skipped[0].Name != "dev" || !strings.Contains(skipped[0].Detail, `"dev"`) {
+		t.Errorf("skipped %v", skipped)
+	}
+	if _, err := l.Do(t.Context(), change(commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{{Name: "dev", Environment: "dev", Enabled: new(false)}}})); !refuses(err, `not_found cases[0].environment: `) {
+		t.Error(refusal(err))
 	}
 }

@@ -126,8 +126,9 @@ type Change struct {
 	// OverrideTests lets cases of rules break; Reason must say why.
 	OverrideTests bool
 
-	// DryRun decides without recording.
-	DryRun bool
+	// DryRun decides without recording. ShowBroken then tells of cases that would
+	// break instead of refusing.
+	DryRun, ShowBroken bool
 }
 
 // A Result is what became of a change.
@@ -142,7 +143,8 @@ type Result struct {
 	// has been carried out and this one was not.
 	Replayed bool
 	Events   []domain.Event
-	Objects  []domain.Object // what the events change
+	Objects  []domain.Object     // what the events change
+	Broken   []domain.FieldError // cases that do not hold any more
 	Before   *domain.Project
 	After    *domain.Project
 }
@@ -370,7 +372,11 @@ func decide(p *domain.Project, ch Change, in *Inputs) (Result, error) {
 	if err := cmp.Or(result.After.CheckReferences(result.Objects), in.Limits.CheckChange(p, result.After, result.Objects)); err != nil {
 		return Result{}, err
 	}
-	return result, checkTests(p, result.After, ch, result.Objects)
+	var err error
+	if result.Broken, err = brokenTests(p, result.After, ch, result.Objects, in); err != nil {
+		return Result{}, err
+	}
+	return result, checkTests(ch, result.Broken)
 }
 
 // InCommand says which of several commands a refusal is about.

@@ -91,9 +91,14 @@ type TestFailure struct {
 	Detail string // what was wanted and what is
 }
 
+// Persons gives the surrogate of somebody in an environment, "" of who is not
+// known there; nil knows nobody.
+type Persons func(environment *Environment, identifier string) string
+
 // RunTests runs the cases that concern the objects (nil: all), and returns
-// those that fail. A case about an environment that is not there is left out.
-func (p *Project) RunTests(objects []Object) ([]TestFailure, error) {
+// those that fail. Who is known gets the overrides that are theirs. A case about
+// an environment that is not there cannot be run, see [Project.SkippedTests].
+func (p *Project) RunTests(objects []Object, persons Persons) ([]TestFailure, error) {
 	var failed []TestFailure
 	touched := func(kind ObjectKind, key string) bool {
 		if objects == nil {
@@ -142,7 +147,7 @@ func (p *Project) RunTests(objects []Object) ([]TestFailure, error) {
 				}
 				evaluators[c.Environment] = e
 			}
-			o := e.Compiled.EvaluateFlag(e.Compiled.Flag(key), e.Identity("", c.Identifier, traitList(c.Traits)))
+			o := e.Compiled.EvaluateFlag(e.Compiled.Flag(key), c.identity(e, persons))
 			if problem := c.problem(o); problem != "" {
 				failed = append(failed, TestFailure{Object{Kind: KindFeature, Key: key}, c.Name, problem})
 			}
@@ -153,6 +158,32 @@ func (p *Project) RunTests(objects []Object) ([]TestFailure, error) {
 
 func (c SegmentCase) identity() *evaluation.Identity {
 	return &evaluation.Identity{Identifier: c.Identifier, Traits: traitList(c.Traits)}
+}
+
+func (c FeatureCase) identity(e *Evaluator, persons Persons) *evaluation.Identity {
+	surrogate := ""
+	if persons != nil && c.Identifier != "" {
+		surrogate = persons(e.Environment, c.Identifier)
+	}
+	return e.Identity(surrogate, c.Identifier, traitList(c.Traits))
+}
+
+// SkippedTests are the cases of a feature about environments that are not there
+// (any more).
+func (p *Project) SkippedTests(feature string) []TestFailure {
+	tests := p.FeatureTests.Get(feature)
+	if tests == nil {
+		return nil
+	}
+	var skipped []TestFailure
+	for _, c := range tests.Cases {
+		if p.Environments.Get(c.Environment) == nil {
+			skipped = append(skipped, TestFailure{
+				Object{Kind: KindFeature, Key: feature}, c.Name, fmt.Sprintf("there is no environment %q any more", c.Environment),
+			})
+		}
+	}
+	return skipped
 }
 
 func traitList(traits map[string]evaluation.Value) []evaluation.Trait {
@@ -173,58 +204,4 @@ func (c FeatureCase) problem(o *evaluation.Outcome) string {
 		return fmt.Sprintf("in %s the variant should be %q and is %q", c.Environment, *c.Variant, o.Variant)
 	}
 	return ""
-}
-
-// Uncovered is a condition or rule of a segment that no case sees both ways.
-type Uncovered struct {
-	ID         string `json:"id"` // of the condition or rule
-	NeverTrue  bool   `json:"never_true"`
-	NeverFalse bool   `json:"never_false"`
-}
-
-// Coverage tells which conditions and rules of a segment no case of its tests
-// makes true, or false.
-func (p *Project) Coverage(segment string) ([]Uncovered, error) {
-	s := p.Segments.Get(segment)
-	compiled, err := evaluation.CompileSegment(evaluation.Segment{Key: fmt.Sprint(s.ID), Name: s.Name, Rules: s.Rules})
-	if err != nil {
-		return nil, fmt.Errorf("coverage of segment %s: %w", segment, err)
-	}
-	env := evaluation.NewEnvironment("test", "test", nil, []*evaluation.CompiledSegment{compiled})
-	seen := map[string]*Uncovered{}
-	var order []string
-	note := func(id string, matched, asked bool) {
-		u := seen[id]
-		if u == nil {
-			u = &Uncovered{ID: id, NeverTrue: true, NeverFalse: true}
-			seen[id] = u
-			order = append(order, id)
-		}
-		if asked {
-			u.NeverTrue, u.NeverFalse = u.NeverTrue && !matched, u.NeverFalse && matched
-		}
-	}
-	var walk func(rules []evaluation.RuleTrace, asked bool)
-	walk = func(rules []evaluation.RuleTrace, asked bool) {
-		for _, r := range rules {
-			note(r.ID, r.Matched, asked)
-			for _, c := range r.Conditions {
-				note(c.Condition.ID, c.Matched, asked)
-			}
-			walk(r.Rules, asked)
-		}
-	}
-	walk(env.ExplainSegment(compiled, &evaluation.Identity{}).Rules, false) // names them all, also without cases
-	if tests := p.SegmentTests.Get(segment); tests != nil {
-		for _, c := range tests.Cases {
-			walk(env.ExplainSegment(compiled, c.identity()).Rules, true)
-		}
-	}
-	uncovered := []Uncovered{}
-	for _, id := range order {
-		if u := seen[id]; u.NeverTrue || u.NeverFalse {
-			uncovered = append(uncovered, *u)
-		}
-	}
-	return uncovered, nil
 }

@@ -367,6 +367,49 @@ func TestAdminImpactOfSupplied(t *testing.T) {
 		body: `{"commands":[{"command":"set_feature_state","environment":"live","feature":"checkout","value":"one page"}],"impact":{"identities":[{"identifier":"ada","traits":{"country":"US"}}]}}`})
 }
 
+// Features that would come or go are part of what somebody would get.
+func TestAdminImpactOfFeatures(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	const who = `"impact":{"identities":[{"identifier":"ada","traits":{"country":"US"}},{"identifier":"bob"}]}`
+	a.run([]call{
+		{"POST", P + "/changes?dry_run=true", "", "", `{"commands":[{"command":"create_feature","key":"new","default_enabled":true,"initial_value":"hello"}],` + who + `}`, 200,
+			`"environment":"live","sampled":2,"affected":2,"flips":[{"feature":"new","from":null,"to":{"enabled":true,"value":"hello","reason":"DEFAULT"},"count":2,"examples":["ada","bob"]}]`},
+		{"POST", P + "/changes?dry_run=true", "", "", `{"commands":[{"command":"remove_segment_override","environment":"live","feature":"checkout","segment":"west"},{"command":"delete_feature","feature":"checkout"}],` + who + `}`, 200,
+			`"environment":"live","sampled":2,"affected":2,"flips":[{"feature":"checkout","from":{"enabled":true,"value":"paypal","reason":"TARGETING_MATCH; segment=Western users","segment":"west"},"to":null,"count":1,"examples":["ada"]} ... "value":"classic","reason":"DEFAULT"},"to":null,"count":1,"examples":["bob"]`},
+		{"DELETE", P + "/features/banner?reason=gone", "", "", "", 204, ""},
+		{"POST", E + "/rollback", "", "", `{"version":5,"restore_deleted":true,"dry_run":true,` + who + `}`, 200, `"affected":2,"flips":[{"feature":"banner","from":null,"to":{"enabled":false,"value":null,"reason":"DEFAULT"},"count":2`},
+	})
+}
+
+// The cases of a feature tell what they leave out; one about an environment that is gone is not said to hold; and a token sees no more of them
+// than of the environments. A rollback's plan shows what it would break.
+func TestAdminFeatureCoverage(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	a.token("live only", `{"role":"viewer","project":"shop","environment":"live"}`)
+	const tests = P + "/features/checkout/tests"
+	a.run([]call{
+		{"GET", tests, "", "", "", 200, `"uncovered":[{"environment":"live","by":"segment_override","segment":"west"},{"environment":"live","by":"environment"},{"environment":"test","by":"environment"}]`},
+		{"PUT", E + "/features/checkout/identity-overrides/qa", "", "", `{"value":"for qa"}`, 200, ""},
+		{"GET", tests, "", "", "", 200, `"uncovered":[{"environment":"live","by":"identity_override"},`},
+		{"PUT", tests, "", "", `{"cases":[{"name":"qa","environment":"live","identifier":"qa","value":"for qa"},{"name":"west","environment":"live","traits":{"country":"CA"},"value":"paypal"},{"name":"test","environment":"test","enabled":true}]}`, 200,
+			`"failures":[],"uncovered":[{"environment":"live","by":"environment"}]`},
+		{"GET", P + "/features/search/tests", "", "", "", 200, `{"environment":"live","by":"environment"},{"environment":"live","by":"environment","variant":"grid"},{"environment":"live","by":"environment","variant":"list"},{"environment":"live","by":"environment","variant":"control"}`},
+		{"PATCH", E + "/features/checkout", "", "", `{"value":"one page"}`, 200, ""},
+		{"DELETE", E + "/features/checkout/identity-overrides/qa?reason=done", "", "", "", 409, `case \"qa\": in live the value should be \"for qa\" and is \"one page\"`},
+		{"POST", E + "/rollback", "", "", `{"version":1,"dry_run":true}`, 200, `"plan_hash":" ... "broken_tests":[{"field":"feature:checkout","detail":"case \"qa\": in live ... "impact":`},
+		{"POST", E + "/rollback", "", "", `{"version":1,"plan_hash":"$plan_hash","reason":"all of it"}`, 409, `send \"override_tests\": true`},
+		{"DELETE", E + "/identities/qa?reason=forget", "", "", "", 204, ""}, // which nothing stands in the way of
+		{"GET", tests, "", "", "", 200, `"failures":[{"name":"qa","detail":"in live the value should be`},
+		{"DELETE", P + "/environments/test?reason=enough", "", "", "", 204, ""},
+		{"GET", tests, "", "", "", 200, `"skipped":[{"name":"test","detail":"there is no environment \"test\" any more"}]`},
+	})
+	if got := a.ask(call{method: "GET", path: tests, token: "live only", status: 200}).body; strings.Contains(got, `"test"`) {
+		t.Errorf("a token for live alone sees %s", got)
+	}
+}
+
 // Cases are run as of the past, too.
 func TestAdminTestsOfThePast(t *testing.T) {
 	a := newAdmin(t)

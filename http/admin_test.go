@@ -443,7 +443,7 @@ func TestAdmin(t *testing.T) {
 		{"PATCH", P + "/segments/west", "", "", `{"name":"The West","rules":[{"type":"ANY","conditions":[{"property":"country","operator":"IN","value":"US,CA,MX"}]}],` + why + `}`, 200, `"name":"The West" ... "revision":2 ... "value":"US,CA,MX"`},
 		{"PUT", P + "/segments/west/tests", "", "", `{"cases":[{"name":"Ada","traits":{"country":"CA"},"member":true}],` + why + `}`, 200, `"failures":[]`},
 		{"GET", P + "/segments/west/tests", "", "", "", 200, `"name":"Ada"`},
-		{"GET", P + "/features/checkout/tests", "", "", "", 200, `{"cases":[],"failures":[]}`},
+		{"GET", P + "/features/checkout/tests", "", "", "", 200, `{"cases":[],"failures":[],"uncovered":[{"environment":"live","by":"environment"}]}`},
 		{"PUT", P + "/features/checkout/tests", "", "", `{"cases":[{"name":"everybody","environment":"live","identifier":"ada","enabled":true,"value":"classic"}],` + why + `}`, 200, `"failures":[]`},
 
 		{"PUT", P + "/contexts/plan", "", "", `{"type":"string","description":"What they pay","owner":"growth","allowed":["free","pro"],"privacy":"personal",` + why + `}`, 200, `"key":"plan","type":"string"`},

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"flagledger/domain"
@@ -149,7 +148,7 @@ func (s *Server) evaluate(r *request) error {
 	}{Environment: r.environment.Key, Version: version.Version, Position: position, Identifier: body.Identifier, TraitsFrom: "request", Segments: []string{}, Flags: []evaluatedFlag{}}
 
 	var who *evaluation.Identity
-	surrogate := ""
+	segments, surrogate := keysOfSegments(past), ""
 	if body.Identifier != "" || body.Traits != nil {
 		traits := traitsOf(body.Traits)
 		if stored := s.Identities.Get(id, body.Identifier); stored != nil {
@@ -161,14 +160,14 @@ func (s *Server) evaluate(r *request) error {
 		}
 		who = e.Identity(surrogate, body.Identifier, traits)
 		for _, segment := range e.Compiled.Segments(who) {
-			answer.Segments = append(answer.Segments, keyOfSegment(past, segment))
+			answer.Segments = append(answer.Segments, segments[segment.Key])
 		}
 	}
 	for _, flag := range e.Compiled.Flags() {
 		if body.Feature != "" && flag.Name != body.Feature {
 			continue
 		}
-		shown, err := r.evaluateFlag(e, flag, who, surrogate, answer.Segments, body.Explain)
+		shown, err := r.evaluateFlag(e, segments, flag, who, surrogate, answer.Segments, body.Explain)
 		if err != nil {
 			return err
 		}
@@ -180,28 +179,18 @@ func (s *Server) evaluate(r *request) error {
 	return r.show(0, answer)
 }
 
-// keyOfSegment finds the key of a compiled segment, which is named by its number.
-func keyOfSegment(p *domain.Project, compiled *evaluation.CompiledSegment) string {
-	for key, s := range p.Segments.All() {
-		if strconv.Itoa(int(s.ID)) == compiled.Key {
-			return key
-		}
-	}
-	return compiled.Name
-}
-
 // evaluateFlag evaluates one feature for somebody, who has the surrogate and is a
 // member of segments.
-func (r *request) evaluateFlag(e *domain.Evaluator, flag *evaluation.Flag, who *evaluation.Identity, surrogate string, member []string, explain bool) (evaluatedFlag, error) {
+func (r *request) evaluateFlag(e *domain.Evaluator, segments segmentKeys, flag *evaluation.Flag, who *evaluation.Identity, surrogate string, member []string, explain bool) (evaluatedFlag, error) {
 	x := e.Compiled.Explain(flag, who)
-	shown := evaluatedFlag{Feature: flag.Name, shownResult: *showResult(x.Outcome)}
+	shown := evaluatedFlag{Feature: flag.Name, shownResult: *showResult(x.Outcome, segments)}
 	if !explain {
 		return shown, nil
 	}
 	shown.Trace = &trace{IdentityOverride: x.IdentityOverride, IdentityKey: x.IdentityKey, Bucket: x.Bucket, Segments: []segmentTrace{}}
 	d := domain.Decision{Identity: surrogate, Split: x.Bucket != nil, Variant: x.Outcome.Variant}
 	for _, s := range x.Segments {
-		key := keyOfSegment(e.Project, s.Segment)
+		key := segments[s.Segment.Key]
 		r.seesRules(r.project.Key, r.environment.Key, key, tracedRules(s.Rules)...)
 		shown.Trace.Segments = append(shown.Trace.Segments, segmentTrace{key, s.Matched, showRules(s.Rules)})
 		d.Asked = append(d.Asked, key)

@@ -259,6 +259,9 @@ type planAnswer struct {
 	changeAnswer
 	PlanHash string   `json:"plan_hash"`
 	Warnings []string `json:"warnings"`
+	// Broken are the cases of segments and features that would not hold any more:
+	// it is refused unless they are overridden.
+	Broken []domain.FieldError `json:"broken_tests,omitempty"`
 }
 
 // anyPlan as a plan hash says that the plan was not looked at.
@@ -291,7 +294,7 @@ func (r *request) carryOut(w why, planner commands.Planner, dryRun bool, hash st
 	if err != nil {
 		return answer, commands.Result{}, err
 	}
-	ch.DryRun, ch.Source = dryRun, domain.SourceRollback
+	ch.DryRun, ch.ShowBroken, ch.Source = dryRun, dryRun, domain.SourceRollback
 	result, err := r.doChange(ch)
 	if err != nil {
 		return answer, result, err
@@ -300,7 +303,7 @@ func (r *request) carryOut(w why, planner commands.Planner, dryRun bool, hash st
 	if err != nil {
 		return answer, result, err
 	}
-	answer = planAnswer{changeAnswer{DryRun: dryRun, Recorded: result.Recorded, Position: result.Position, Changes: changes}, plan.Hash, plan.Warnings}
+	answer = planAnswer{changeAnswer{DryRun: dryRun, Recorded: result.Recorded, Position: result.Position, Changes: changes}, plan.Hash, plan.Warnings, result.Broken}
 	if dryRun {
 		answer.Impact, err = r.impactOf(result, sample)
 	}

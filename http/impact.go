@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"strconv"
+
 	"flagledger/commands"
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
@@ -32,11 +34,11 @@ type environmentImpact struct {
 
 // flagImpact counts those for whom a feature goes from one outcome to another.
 type flagImpact struct {
-	Feature  string      `json:"feature"`
-	From     shownResult `json:"from"`
-	To       shownResult `json:"to"`
-	Count    int         `json:"count"`
-	Examples []string    `json:"examples"` // identifiers, at most 5
+	Feature  string       `json:"feature"`
+	From     *shownResult `json:"from"` // null: there is no such feature yet
+	To       *shownResult `json:"to"`   // null: there is no such feature any more
+	Count    int          `json:"count"`
+	Examples []string     `json:"examples"` // identifiers, at most 5
 }
 
 // shownResult is what a feature evaluates to.
@@ -45,10 +47,26 @@ type shownResult struct {
 	Value   evaluation.Value `json:"value"`
 	Variant string           `json:"variant,omitempty"`
 	Reason  string           `json:"reason"`
+	Segment string           `json:"segment,omitempty"` // key of the one whose override decided
 }
 
-func showResult(o *evaluation.Outcome) *shownResult {
-	return &shownResult{o.Enabled, o.Value, o.Variant, o.Reason}
+func showResult(o *evaluation.Outcome, segments segmentKeys) *shownResult {
+	shown := &shownResult{Enabled: o.Enabled, Value: o.Value, Variant: o.Variant, Reason: o.Reason}
+	if o.Segment != nil {
+		shown.Segment = segments[o.Segment.Key]
+	}
+	return shown
+}
+
+// segmentKeys are the keys of segments by the numbers that name compiled ones.
+type segmentKeys map[string]string
+
+func keysOfSegments(p *domain.Project) segmentKeys {
+	keys := make(segmentKeys, p.Segments.Len())
+	for key, s := range p.Segments.All() {
+		keys[strconv.Itoa(int(s.ID))] = key
+	}
+	return keys
 }
 
 const (
@@ -97,36 +115,58 @@ func (r *request) environmentImpact(before, after *domain.Project, key string, s
 		return result, err
 	}
 	type flip struct {
-		feature  string
-		from, to shownResult
+		feature       string
+		from, to      shownResult
+		comes, leaves bool
 	}
 	places := map[flip]int{}
+	wasSegments, isSegments := keysOfSegments(before), keysOfSegments(after)
+	var coming []*evaluation.Flag // which do not exist yet
+	for _, flag := range then.Compiled.Flags() {
+		if now.Compiled.Flag(flag.Name) == nil {
+			coming = append(coming, flag)
+		}
+	}
 	try := func(surrogate, identifier string, traits []evaluation.Trait) {
 		result.Sampled++
 		affected := false
-		after := then.Identity(surrogate, identifier, traits)
-		for _, o := range now.Compiled.Evaluate(nil, now.Identity(surrogate, identifier, traits)) {
-			flag := then.Compiled.Flag(o.Flag.Name)
-			if flag == nil {
-				continue
-			}
-			n := then.Compiled.EvaluateFlag(flag, after)
-			if n.Enabled == o.Enabled && n.Value == o.Value && n.Variant == o.Variant {
-				continue
+		flips := func(feature string, from, to *evaluation.Outcome) {
+			if from != nil && to != nil && from.Enabled == to.Enabled && from.Value == to.Value && from.Variant == to.Variant {
+				return
 			}
 			affected = true
-			f := flip{o.Flag.Name, *showResult(o), *showResult(n)}
+			f := flip{feature: feature, comes: from == nil, leaves: to == nil}
+			shown := flagImpact{Feature: feature, Examples: []string{}}
+			if from != nil {
+				shown.From = showResult(from, wasSegments)
+				f.from = *shown.From
+			}
+			if to != nil {
+				shown.To = showResult(to, isSegments)
+				f.to = *shown.To
+			}
 			i, known := places[f]
 			if !known {
 				i = len(result.Flips)
 				places[f] = i
-				result.Flips = append(result.Flips, flagImpact{Feature: f.feature, From: f.from, To: f.to, Examples: []string{}})
+				result.Flips = append(result.Flips, shown)
 			}
 			result.Flips[i].Count++
 			if len(result.Flips[i].Examples) < maxExamples {
 				result.Flips[i].Examples = append(result.Flips[i].Examples, identifier)
 				r.seesIdentity(before.Key, key, surrogate)
 			}
+		}
+		after := then.Identity(surrogate, identifier, traits)
+		for _, o := range now.Compiled.Evaluate(nil, now.Identity(surrogate, identifier, traits)) {
+			if flag := then.Compiled.Flag(o.Flag.Name); flag != nil {
+				flips(o.Flag.Name, o, then.Compiled.EvaluateFlag(flag, after))
+			} else {
+				flips(o.Flag.Name, o, nil)
+			}
+		}
+		for _, flag := range coming {
+			flips(flag.Name, nil, then.Compiled.EvaluateFlag(flag, after))
 		}
 		if affected {
 			result.Affected++

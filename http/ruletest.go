@@ -10,36 +10,57 @@ import (
 
 // shownTests are the cases of a segment or feature with how they fare.
 type shownTests struct {
-	Cases    any                `json:"cases"`
-	Failures []shownFailure     `json:"failures"`
-	Coverage []domain.Uncovered `json:"uncovered,omitempty"` // of a segment: what no case sees both ways
+	Cases     any          `json:"cases"`
+	Failures  []caseResult `json:"failures"`
+	Skipped   []caseResult `json:"skipped,omitempty"` // of a feature: those that cannot be run
+	Uncovered any          `json:"uncovered"`         // what no case reaches
 }
 
-type shownFailure struct {
+type caseResult struct {
 	Name   string `json:"name"`
 	Detail string `json:"detail"`
 }
 
+func showCases(of domain.Object, results []domain.TestFailure) []caseResult {
+	shown := []caseResult{}
+	for _, f := range results {
+		if f.Object == of {
+			shown = append(shown, caseResult{f.Name, f.Detail})
+		}
+	}
+	return shown
+}
+
 // showTests runs the cases of one object.
-func showTests(p *domain.Project, o domain.Object) (shownTests, error) {
-	shown := shownTests{Cases: []any{}, Failures: []shownFailure{}}
-	failures, err := p.RunTests([]domain.Object{o})
+func (r *request) showTests(p *domain.Project, o domain.Object) (shownTests, error) {
+	shown := shownTests{Cases: []any{}}
+	persons := func(env *domain.Environment, identifier string) string {
+		known := r.server.Identities.Get(environmentID(p, env), identifier)
+		if known == nil {
+			return ""
+		}
+		r.seesIdentity(p.Key, env.Key, known.Surrogate) // its overrides
+		return known.Surrogate
+	}
+	failures, err := p.RunTests([]domain.Object{o}, persons)
 	if err != nil {
 		return shown, err
 	}
-	for _, f := range failures {
-		if f.Object == o {
-			shown.Failures = append(shown.Failures, shownFailure{f.Name, f.Detail})
-		}
-	}
+	shown.Failures = showCases(o, failures)
 	if o.Kind == domain.KindSegment {
 		if tests := p.SegmentTests.Get(o.Key); tests != nil {
 			shown.Cases = tests.Cases
 		}
-		shown.Coverage, err = p.Coverage(o.Key)
-	} else if tests := p.FeatureTests.Get(o.Key); tests != nil {
+		shown.Uncovered, err = p.SegmentCoverage(o.Key)
+		return shown, err
+	}
+	if tests := p.FeatureTests.Get(o.Key); tests != nil {
 		shown.Cases = tests.Cases
 	}
+	shown.Skipped = showCases(o, p.SkippedTests(o.Key))
+	uncovered, err := p.FeatureCoverage(o.Key, persons)
+	shown.Uncovered = uncovered
+	r.leaveOut(&shown)
 	return shown, err
 }
 
@@ -48,7 +69,7 @@ func (s *Server) getSegmentTests(r *request) error {
 	if err != nil {
 		return err
 	}
-	tests, err := showTests(r.project, segmentObject(seg.Key))
+	tests, err := r.showTests(r.project, segmentObject(seg.Key))
 	if err != nil {
 		return err
 	}
@@ -77,28 +98,30 @@ func (s *Server) getFeatureTests(r *request) error {
 	if err != nil {
 		return err
 	}
-	tests, err := showTests(p, featureObject(f.Key))
+	tests, err := r.showTests(p, featureObject(f.Key))
 	if err != nil {
 		return err
 	}
-	r.leaveOut(&tests)
 	return r.show(r.project.Revision(domain.Object{Kind: domain.KindFeatureTests, Key: f.Key}), tests)
 }
 
-// leaveOut takes out of the cases of a feature those of environments that the
+// leaveOut takes out of the tests of a feature what is about environments that the
 // token may not see.
 func (r *request) leaveOut(tests *shownTests) {
+	hides := func(environment string) bool { return !r.token.Allows(domain.Read, r.project.Key, environment) }
 	cases, _ := tests.Cases.([]domain.FeatureCase)
 	hidden := map[string]bool{}
-	shown := slices.DeleteFunc(slices.Clone(cases), func(c domain.FeatureCase) bool {
-		hidden[c.Name] = !r.token.Allows(domain.Read, r.project.Key, c.Environment)
-		return hidden[c.Name]
-	})
-	if len(shown) == len(cases) {
-		return
+	if len(cases) > 0 {
+		tests.Cases = slices.DeleteFunc(slices.Clone(cases), func(c domain.FeatureCase) bool {
+			hidden[c.Name] = hides(c.Environment)
+			return hidden[c.Name]
+		})
 	}
-	tests.Cases = shown
-	tests.Failures = slices.DeleteFunc(tests.Failures, func(f shownFailure) bool { return hidden[f.Name] })
+	isHidden := func(c caseResult) bool { return hidden[c.Name] }
+	tests.Failures, tests.Skipped = slices.DeleteFunc(tests.Failures, isHidden), slices.DeleteFunc(tests.Skipped, isHidden)
+	if branches, ok := tests.Uncovered.([]domain.Branch); ok {
+		tests.Uncovered = slices.DeleteFunc(branches, func(b domain.Branch) bool { return hides(b.Environment) })
+	}
 }
 
 func (s *Server) setFeatureTests(r *request) error {
@@ -118,7 +141,7 @@ func (r *request) answerTests(w why, o, about domain.Object, c commands.Command)
 	if err != nil {
 		return err
 	}
-	tests, err := showTests(result.After, about)
+	tests, err := r.showTests(result.After, about)
 	if err != nil {
 		return err
 	}

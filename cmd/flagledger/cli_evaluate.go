@@ -21,7 +21,11 @@ type outcome struct {
 	Reason  string          `json:"reason"`
 }
 
-func (o outcome) String() string {
+// String tells also of nothing at all, where there is no such feature.
+func (o *outcome) String() string {
+	if o == nil {
+		return "nothing"
+	}
 	text := onOff(o.Enabled)
 	if value := string(o.Value); value != "null" {
 		text += " " + value
@@ -194,7 +198,7 @@ func (c *client) printExplained(e evaluated) {
 	c.printWho(e)
 	for _, f := range e.Flags {
 		p.line(plain, "")
-		p.line(bold, "%s is %s: %s", f.Feature, f.outcome, f.outcome.Reason)
+		p.line(bold, "%s is %s: %s", f.Feature, &f.outcome, f.outcome.Reason)
 		if f.Trace.IdentityOverride {
 			p.line(green, "  identity override: yes")
 		}

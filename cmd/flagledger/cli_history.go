@@ -140,7 +140,11 @@ type plan struct {
 	Changes  []change `json:"changes"`
 	Warnings []string `json:"warnings"`
 	PlanHash string   `json:"plan_hash"`
-	Impact   struct {
+	Broken   []struct {
+		Field  string `json:"field"`
+		Detail string `json:"detail"`
+	} `json:"broken_tests"`
+	Impact struct {
 		Environments []environmentImpact `json:"environments"`
 	} `json:"impact"`
 }
@@ -152,8 +156,8 @@ type environmentImpact struct {
 	Affected    int    `json:"affected"`
 	Flips       []struct {
 		Feature  string   `json:"feature"`
-		From     outcome  `json:"from"`
-		To       outcome  `json:"to"`
+		From     *outcome `json:"from"` // nil: there is no such feature
+		To       *outcome `json:"to"`
 		Count    int      `json:"count"`
 		Examples []string `json:"examples"`
 	} `json:"flips"`
@@ -198,6 +202,9 @@ func (c *client) carryOut(cmd *cobra.Command, path string, body map[string]any, 
 		c.printPlan(planned)
 		if err := c.out.flush(); err != nil || len(planned.Changes) == 0 {
 			return err
+		}
+		if len(planned.Broken) > 0 && !o.overrideTests {
+			return fmt.Errorf("nothing was changed: %d cases would break; --override-tests does it all the same", len(planned.Broken))
 		}
 		if !o.yes {
 			if err := confirm(cmd.Context(), cmd.InOrStdin(), cmd.ErrOrStderr()); err != nil {
@@ -257,6 +264,12 @@ func (c *client) printPlan(p plan) {
 	}
 	for _, warning := range p.Warnings {
 		out.line(red, "  %s", warning)
+	}
+	if len(p.Broken) > 0 {
+		out.line(bold, "cases that would break:")
+	}
+	for _, b := range p.Broken {
+		out.line(red, "  %s %s", b.Field, b.Detail)
 	}
 	for _, e := range p.Impact.Environments {
 		out.line(bold, "in %s, %d of %d identities would get something else", e.Environment, e.Affected, e.Sampled)

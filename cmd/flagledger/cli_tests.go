@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,15 +27,42 @@ type ruleTests struct {
 		Value       json.RawMessage            `json:"value"`
 		Variant     *string                    `json:"variant"`
 	} `json:"cases"`
-	Failures []struct {
-		Name   string `json:"name"`
-		Detail string `json:"detail"`
-	} `json:"failures"`
-	Uncovered []struct {
-		ID         string `json:"id"`
-		NeverTrue  bool   `json:"never_true"`
-		NeverFalse bool   `json:"never_false"`
-	} `json:"uncovered"`
+	Failures  []caseResult `json:"failures"`
+	Skipped   []caseResult `json:"skipped"`
+	Uncovered []uncovered  `json:"uncovered"`
+}
+
+type caseResult struct {
+	Name   string `json:"name"`
+	Detail string `json:"detail"`
+}
+
+// uncovered is a condition or rule of a segment, or a branch of a feature.
+type uncovered struct {
+	ID         string `json:"id"`
+	NeverTrue  bool   `json:"never_true"`
+	NeverFalse bool   `json:"never_false"`
+
+	Environment string `json:"environment"`
+	By          string `json:"by"`
+	Segment     string `json:"segment"`
+	Variant     string `json:"variant"`
+}
+
+func (u uncovered) String() string {
+	switch {
+	case u.ID != "" && u.NeverTrue && u.NeverFalse:
+		return "makes " + u.ID + " true, and none false"
+	case u.ID != "" && u.NeverFalse:
+		return "makes " + u.ID + " false"
+	case u.ID != "":
+		return "makes " + u.ID + " true"
+	}
+	branch := map[string]string{"identity_override": "an identity override", "segment_override": "segment override " + u.Segment, "environment": "the state"}[u.By] + " in " + u.Environment
+	if u.Variant != "" {
+		return "is dealt " + u.Variant + " by " + branch
+	}
+	return "reaches " + branch
 }
 
 func (c *client) testsCommand() *cobra.Command {
@@ -106,9 +134,12 @@ func readCases(name string, stdin io.Reader) (json.RawMessage, error) {
 }
 
 func (c *client) printTests(t ruleTests) {
-	failures := map[string]string{}
+	results := map[string]string{}
 	for _, f := range t.Failures {
-		failures[f.Name] = f.Detail
+		results[f.Name] = "FAILS: " + f.Detail
+	}
+	for _, s := range t.Skipped {
+		results[s.Name] = "CANNOT RUN: " + s.Detail
 	}
 	var rows [][]string
 	for _, one := range t.Cases {
@@ -132,14 +163,10 @@ func (c *client) printTests(t ruleTests) {
 		if one.Variant != nil {
 			want = append(want, "variant "+*one.Variant)
 		}
-		result := "holds"
-		if detail, failed := failures[one.Name]; failed {
-			result = "FAILS: " + detail
-		}
 		if one.Environment != "" {
 			want = append(want, "in "+one.Environment)
 		}
-		rows = append(rows, []string{one.Name, strings.Join(who, " "), strings.Join(want, " "), result})
+		rows = append(rows, []string{one.Name, strings.Join(who, " "), strings.Join(want, " "), cmp.Or(results[one.Name], "holds")})
 	}
 	if rows == nil {
 		c.out.line(plain, "there are no cases")
@@ -147,13 +174,6 @@ func (c *client) printTests(t ruleTests) {
 		c.out.table("", []string{"CASE", "WHO", "WANTED", "RESULT"}, rows)
 	}
 	for _, u := range t.Uncovered {
-		missing := "true"
-		switch {
-		case u.NeverTrue && u.NeverFalse:
-			missing = "true, and none false"
-		case u.NeverFalse:
-			missing = "false"
-		}
-		c.out.line(plain, "no case makes %s %s", u.ID, missing)
+		c.out.line(plain, "no case %s", u)
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"strconv"
 )
 
+// Control is what the outcome of a multivariate state is called where none of the variants is dealt.
+const Control = "control"
+
 // Variant is one value of a multivariate state.
 type Variant struct {
 	ID       int32
@@ -112,7 +115,7 @@ func (f *Flag) compileState(s State, segment *CompiledSegment, encode func(*Outc
 		return c
 	}
 	control := plain
-	control.Variant = "control"
+	control.Variant = Control
 	c.control = f.outcome(control, encode)
 
 	inOrder := slices.Clone(s.Variants)
