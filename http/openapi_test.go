@@ -83,6 +83,11 @@ func (d apiDocument) resolve(node any) apiDocument {
 // flat is a schema with its references followed and what it joins joined.
 func (d apiDocument) flat(node any) apiDocument {
 	n := d.resolve(node)
+	if either := n.list("oneOf"); len(either) == 2 && slices.Equal(typesOf(d.resolve(either[1])), []string{"null"}) {
+		one := d.flat(either[0])
+		one["type"] = []any{one["type"], "null"}
+		return one
+	}
 	all := apiDocument{"properties": apiDocument{}}
 	join := func(part apiDocument) {
 		maps.Copy(all.at("properties"), part.at("properties"))
