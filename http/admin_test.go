@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -360,6 +361,13 @@ func (a *admin) send(c call) reply {
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		a.t.Fatalf("%s: %v", c, err)
+	}
+	if res.StatusCode == http.StatusAccepted && c.status < 300 { // recorded, and not seen within two seconds: what follows is about what is seen
+		res.StatusCode = c.status
+		position, err := strconv.ParseUint(res.Header.Get("Flagledger-Position"), 10, 64)
+		if err := errors.Join(err, a.views.Wait(a.t.Context(), position)); err != nil {
+			a.t.Fatalf("%s: %v", c, err)
+		}
 	}
 	if res.StatusCode < 300 {
 		a.asked[c.method+" "+strings.SplitN(path, "?", 2)[0]] = true

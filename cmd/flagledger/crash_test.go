@@ -99,7 +99,7 @@ func (c *crashing) write(w *writer) {
 				continue
 			}
 			position, err := strconv.ParseUint(a.header.Get("Flagledger-Position"), 10, 64)
-			if a.status != http.StatusOK && a.status != http.StatusCreated || err != nil {
+			if !a.recorded() || err != nil {
 				c.t.Errorf("%s: %d %s, position %v", reason, a.status, a.body, err)
 				return
 			}

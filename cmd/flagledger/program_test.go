@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -245,12 +246,20 @@ func (p *program) send(ctx context.Context, r request) (a answer) {
 	return answer{res.StatusCode, res.Header, body, err}
 }
 
-// do sends a request that must succeed, and decodes the answer into out unless that is nil.
+// recorded tells whether the answer is that of a change that was recorded, also where it could not be seen yet within two seconds.
+func (a answer) recorded() bool {
+	return a.err == nil && (a.status == http.StatusOK || a.status == http.StatusCreated || a.status == http.StatusAccepted)
+}
+
+// do sends a request that must succeed, and decodes the answer into out unless that is nil. What it changed can be seen afterwards.
 func (p *program) do(r request, out any) answer {
 	p.t.Helper()
 	a := p.send(p.t.Context(), r)
 	if a.err != nil || a.status < 200 || a.status > 299 {
 		p.t.Fatalf("%s %s %s: %d %s %v", r.method, r.path, r.body, a.status, a.body, a.err)
+	}
+	if a.status == http.StatusAccepted {
+		p.awaitPosition(a.position(p.t))
 	}
 	if out != nil {
 		if err := json.Unmarshal(a.body, out); err != nil {
@@ -266,6 +275,16 @@ func (p *program) position() (position uint64) {
 	var ready struct{ Position uint64 }
 	p.do(request{path: "/readyz"}, &ready)
 	return ready.Position
+}
+
+// position is that of the commit that a change led to.
+func (a answer) position(t testing.TB) uint64 {
+	t.Helper()
+	position, err := strconv.ParseUint(a.header.Get("Flagledger-Position"), 10, 64)
+	if err != nil {
+		t.Fatalf("the answer %d %s has the position %q", a.status, a.body, a.header.Get("Flagledger-Position"))
+	}
+	return position
 }
 
 // The shop of the tests that need one.
