@@ -159,13 +159,7 @@ func TestCluster(t *testing.T) {
 		t.Skip("waits for elections")
 	}
 	t.Parallel()
-	kills := 1
-	if text := os.Getenv("CHAOS_ROUNDS"); text != "" {
-		var err error
-		if kills, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	kills := rounds(t, 1, 1)
 	nodes := startNodes(t)
 	var replicas []*program
 	var dirs []string

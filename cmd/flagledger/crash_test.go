@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"flagledger/eventstore"
 	httpapi "flagledger/http"
@@ -36,7 +37,7 @@ type crashing struct {
 	p    *program // nil while it is down
 	runs int
 	done bool
-	acks chan string
+	acks chan struct{} // one or none waits
 
 	checkpoints map[string]string // root by size, of checkpoints that were given out
 }
@@ -68,6 +69,12 @@ func (c *crashing) program(after int) (*program, int) {
 		return nil, 0
 	}
 	return c.p, c.runs
+}
+
+func (c *crashing) over() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.done
 }
 
 func (c *crashing) set(p *program, done bool) {
@@ -108,26 +115,20 @@ func (c *crashing) write(w *writer) {
 			if n%5 == 0 {
 				c.checkpoint(p)
 			}
-			c.acks <- reason
+			select {
+			case c.acks <- struct{}{}:
+			default:
+			}
 			break
 		}
 	}
 }
 
-// Killed in the middle of a stream of changes, ten times (CHAOS_ROUNDS, as of make chaos), the program has after each restart every change that was
-// acknowledged, exactly once, and its views are what a rebuild from the log makes. In between it is killed while it starts, with its views and without
-// any, so that they are being made again. Checkpoints that it gave out hold to the end.
+// Killed in one phase after the other in the middle of a stream of changes, traits and erasures, ten times (CHAOS_ROUNDS, as of make chaos), the
+// program has after each restart every change that was acknowledged, exactly once, and every trait that was stored; its views are what a rebuild from
+// the log makes; no file has a record of who was erased. Checkpoints that it gave out hold to the end.
 func TestKill(t *testing.T) {
-	kills := 10
-	if testing.Short() {
-		kills = 5
-	}
-	if rounds := os.Getenv("CHAOS_ROUNDS"); rounds != "" {
-		var err error
-		if kills, err = strconv.Atoi(rounds); err != nil {
-			t.Fatal(err)
-		}
-	}
+	kills := rounds(t, 10, 7)
 	dir := t.TempDir()
 	p := ready(t, "--data-dir", dir)
 	p.openShop("checkout", "search", "banner")
@@ -152,50 +153,54 @@ func TestKill(t *testing.T) {
 			return request{method: "PUT", path: live + "/features/banner/identity-overrides/" + fmt.Sprintf("person-%d", n), body: `{"enabled":true}`}
 		}},
 	}
-	c := &crashing{t: t, acks: make(chan string, 1000), checkpoints: map[string]string{}}
-	starts, rebuilds := 0, 0 // killed in
+	c := &crashing{t: t, acks: make(chan struct{}, 1), checkpoints: map[string]string{}}
+	killed := map[string]int{} // by phase
 	c.cond = sync.NewCond(&c.mu)
 	var writing sync.WaitGroup
 	for _, w := range writers {
 		w.acked = map[string]uint64{}
 		writing.Go(func() { c.write(w) })
 	}
-	for range kills {
+	var erased, traits int
+	writing.Go(func() { erased = c.erase() })
+	writing.Go(func() { traits = c.travel() })
+	all := phases(dir)
+	for n := range kills {
+		ph := all[n%len(all)]
 		c.set(p, false)
-		for range 1 + rand.N(60) { // so many changes later
+		for range 1 + rand.N(30) { // so many changes later, or some more
 			select {
 			case <-c.acks:
 			case <-p.exited:
 				t.Fatalf("the program has ended: %v", p.err)
-			case <-t.Context().Done():
+			case <-time.After(patience):
 				t.Fatal("the writers got no answer")
 			}
 		}
+		if !ph.starting {
+			ph.await(t, ph.state())
+		}
 		p.kill()
 		c.set(nil, false)
-		if rand.N(3) == 0 {
-			if rand.N(2) == 0 {
+		if ph.starting {
+			if ph.withoutView {
 				if err := os.Remove(filepath.Join(dir, "views.db")); err != nil {
 					t.Fatal(err)
 				}
-				rebuilds++
 			}
-			starts++
-			starting := serving(t, []string{"FLAGLEDGER_ADMIN_TOKEN=" + rootToken}, "--data-dir", dir)
-			for range rand.N(20) {
-				starting.send(t.Context(), request{path: "/readyz"})
+			before := ph.state()
+			starting := launch(t, []string{"FLAGLEDGER_ADMIN_TOKEN=" + rootToken}, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+			ph.await(t, before)
+			for range rand.N(10_000) { // a moment, to tens of milliseconds
+				ph.state()
 			}
 			starting.kill()
 		}
+		killed[ph.name]++
 		p = ready(t, "--data-dir", dir)
 	}
 	c.set(p, true)
-	go func() {
-		for range c.acks { // of writers that are still at it
-		}
-	}()
 	writing.Wait()
-	close(c.acks)
 	if t.Failed() {
 		return
 	}
@@ -218,8 +223,8 @@ func TestKill(t *testing.T) {
 			last = w.acked[reason]
 		}
 	}
-	t.Logf("%d kills, %d more while starting, %d of these without views, %d requests without an answer, %d changes acknowledged, %d recorded, %d checkpoints",
-		kills, starts, rebuilds, died, acked, len(history), len(c.checkpoints))
+	t.Logf("killed in %v; %d requests without an answer, %d changes acknowledged, %d recorded, %d persons erased, %d traits stored, %d checkpoints",
+		killed, died, acked, len(history), erased, traits, len(c.checkpoints))
 	checkVersions(t, history)
 
 	persons := writers[4].acked
@@ -231,6 +236,9 @@ func TestKill(t *testing.T) {
 		}
 	}
 	p.stop(syscall.SIGTERM)
+	if n := checkErased(t, dir); n < erased || erased == 0 {
+		t.Errorf("%d erasures are recorded, %d were answered", n, erased)
+	}
 	views, err := projections.Open(filepath.Join(dir, "views.db"), projections.Options{Schema: migrations.SchemaVersion, Encode: httpapi.EncodeFlag, Upcast: upcast})
 	if err != nil {
 		t.Fatal(err)
