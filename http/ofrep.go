@@ -51,9 +51,11 @@ const (
 )
 
 var (
-	errUnauthorized = &ofrepFailure{status: http.StatusUnauthorized, Details: "An SDK key is needed, as Authorization: Bearer or X-API-Key; this one is missing, unknown, switched off or expired."}
-	errFlagNotFound = &ofrepFailure{status: http.StatusNotFound, Code: codeFlagNotFound, Details: "There is no such flag."}
-	errAnonymous    = &ofrepFailure{status: http.StatusBadRequest, Code: codeTargetingKeyMissing, Details: "The flag depends on who asks: it is split, or has a rule about the identifier."}
+	errUnauthorized   = &ofrepFailure{status: http.StatusUnauthorized, Details: "An SDK key is needed, as Authorization: Bearer or X-API-Key; this one is missing, unknown, switched off or expired."}
+	errTooManyKeys    = &ofrepFailure{status: http.StatusTooManyRequests, Details: "Too many unknown SDK keys came from this address."}
+	errTooManyStreams = &ofrepFailure{status: http.StatusServiceUnavailable, Details: "Too many event streams are open."}
+	errFlagNotFound   = &ofrepFailure{status: http.StatusNotFound, Code: codeFlagNotFound, Details: "There is no such flag."}
+	errAnonymous      = &ofrepFailure{status: http.StatusBadRequest, Code: codeTargetingKeyMissing, Details: "The flag depends on who asks: it is split, or has a rule about the identifier."}
 )
 
 // ofrepRoutes are the routes for OpenFeature providers.
@@ -117,6 +119,9 @@ func (o *ofrep) open(handle echo.HandlerFunc) echo.HandlerFunc {
 		failure, ok := errors.AsType[*ofrepFailure](err)
 		if !ok {
 			return err
+		}
+		if failure == errUnauthorized && o.wrongKey(c) > 0 {
+			failure = errTooManyKeys
 		}
 		switch failure.status {
 		case http.StatusUnauthorized:

@@ -104,6 +104,10 @@ func (o *ofrep) stream(c echo.Context) error {
 	if snapshot == nil || !o.opens(token, snapshot) {
 		return errUnauthorized
 	}
+	if !o.enter(c) {
+		return errTooManyStreams
+	}
+	defer o.leave()
 	retry := time.Second + rand.N(2*time.Second) // not all at once
 	first := fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())
 	if c.Request().Header.Get("Last-Event-ID") != revision(id, snapshot) {

@@ -58,6 +58,7 @@ var (
 	errNoKey      = sdkRefusal(http.StatusForbidden, "Invalid or missing Environment key")
 	errUnknownKey = sdkRefusal(http.StatusForbidden, "Invalid or missing Environment Key")
 	errTooOften   = sdkRefusal(http.StatusTooManyRequests, "Request was throttled.")
+	errTooMany    = sdkRefusal(http.StatusServiceUnavailable, "Too many event streams are open.")
 	errNoFeature  = sdkRefusal(http.StatusNotFound, "Given feature not found")
 )
 
@@ -121,6 +122,17 @@ func (k *sdk) keyed(handle func(echo.Context, sdkAccess) error) echo.HandlerFunc
 	})
 }
 
+// wrongKey counts a request whose key opens nothing, and is how long its address
+// has to wait after too many of them, 0 where it does not. Keys that open
+// something are not held up: many apps may share an address.
+func (k *sdk) wrongKey(c echo.Context) time.Duration {
+	wait := k.wrong.take(network(c.RealIP()), k.Now())
+	if wait > 0 {
+		setRetryAfter(c.Response().Header(), wait)
+	}
+	return wait
+}
+
 // open wraps a handler: it sets the headers that all answers have, and answers
 // refusals.
 func (k *sdk) open(handle echo.HandlerFunc) echo.HandlerFunc {
@@ -128,6 +140,9 @@ func (k *sdk) open(handle echo.HandlerFunc) echo.HandlerFunc {
 		k.headers.set(c)
 		err := handle(c)
 		if refusal, ok := errors.AsType[*sdkError](err); ok {
+			if refusal == errUnknownKey && k.wrongKey(c) > 0 {
+				refusal = errTooOften
+			}
 			return refuse(c, refusal)
 		}
 		return err

@@ -38,6 +38,10 @@ func (k *sdk) stream(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if !k.enter(c) {
+		return errTooMany
+	}
+	defer k.leave()
 	end := time.NewTimer(k.streams.life + rand.N(k.streams.life)) // not all at once
 	defer end.Stop()
 	return k.follow(c, at.environment, at.snapshot, updateEvent(at.snapshot.Updated), end.C, func(s *projections.Snapshot, changed bool) []byte {
@@ -50,6 +54,23 @@ func (k *sdk) stream(c echo.Context) error {
 		return updateEvent(s.Updated)
 	})
 }
+
+// streamRetry is when to come again where too many streams are open: some end
+// each second.
+const streamRetry = 5 * time.Second
+
+// enter counts a stream, which is left in the end. It is false, and the answer
+// tells when to come again, where there are too many.
+func (k *sdk) enter(c echo.Context) bool {
+	if k.Server.streams.Add(1) > int64(k.MaxStreams) && k.MaxStreams > 0 {
+		k.leave()
+		setRetryAfter(c.Response().Header(), streamRetry)
+		return false
+	}
+	return true
+}
+
+func (k *sdk) leave() { k.Server.streams.Add(-1) }
 
 // follow answers with an event stream about an environment: with what is first,
 // and then with what tell makes of each new snapshot, and of the same one where

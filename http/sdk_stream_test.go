@@ -198,3 +198,42 @@ func (l *oneConn) Close() error {
 }
 
 func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
+// There are no more streams than there may be; where one ends, there is room for another.
+func TestMaxStreams(t *testing.T) {
+	f := newSDKFixture(t, sdkShop()...)
+	f.MaxStreams, f.streams.life = 2, time.Hour
+	url := serveOn(t, httptest.NewUnstartedServer(f.handler))
+	first := f.listen(t, url)
+	f.listen(t, url)
+	another := func() (status int, retry string) {
+		t.Helper()
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/sse/environments/"+clientKey+"/stream", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		return resp.StatusCode, resp.Header.Get("Retry-After")
+	}
+	if status, retry := another(); status != http.StatusServiceUnavailable || retry != "5" {
+		t.Errorf("a third stream is answered %d, Retry-After %q", status, retry)
+	}
+	first.stop()
+	for deadline := time.Now().Add(time.Minute); ; {
+		status, _ := another()
+		if status == http.StatusOK {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after the end of one, another is answered %d", status)
+		}
+	}
+}

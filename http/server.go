@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -70,9 +71,12 @@ type Config struct {
 	// administration and one SDK key may make in the long run, twice as many at
 	// once; 0: any number.
 	TokenRate, KeyRate float64
-	// GuessRate is how many unknown tokens a second may come from one address in
-	// the long run, twenty times as many at once; 0: any number.
+	// GuessRate is how many unknown tokens a second, and how many unknown SDK keys,
+	// may come from one address in the long run, twenty times as many at once; 0:
+	// any number.
 	GuessRate float64
+	// MaxStreams is how many event streams may be open at a time; 0: any number.
+	MaxStreams int
 }
 
 // Server answers HTTP requests.
@@ -81,7 +85,9 @@ type Server struct {
 	echo    *echo.Echo
 	tokens  *throttle     // by id
 	keys    *throttle     // by id, or the key that every browser knows
-	guesses *throttle     // by network
+	guesses *throttle     // of tokens, by network
+	wrong   *throttle     // of unknown SDK keys, by network
+	streams atomic.Int64  // that are open
 	closing chan struct{} // closed when streams are to end
 	close   func()
 }
@@ -106,6 +112,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		Config: cfg, echo: echo.New(), closing: make(chan struct{}),
 		tokens: newThrottle(cfg.TokenRate, 2), keys: newThrottle(cfg.KeyRate, 2), guesses: newThrottle(cfg.GuessRate, 20),
+		wrong: newThrottle(cfg.GuessRate, 20),
 	}
 	s.close = sync.OnceFunc(func() { close(s.closing) })
 	s.echo.HTTPErrorHandler = s.handleError

@@ -116,7 +116,24 @@ func TestRates(t *testing.T) {
 	if _, err := w.server.Commands.Do(t.Context(), ch); err != nil {
 		t.Fatal(err)
 	}
-	for range 50 {
+	const evaluate, context = "/ofrep/v1/evaluate/flags", `{"context":{"targetingKey":"ada"}}`
+	w.server.wrong = newThrottle(1, 20)
+	for i := range 20 {
+		path, header, body, want := "/api/v1/identities/", "X-Environment-Key", identify, 403
+		if i%2 == 1 {
+			path, header, body, want = evaluate, "X-API-Key", context, 401
+		}
+		if got := app(path, header, "guess", body); got.Code != want {
+			t.Fatalf("unknown key %d is answered %d %s", i, got.Code, got.Body)
+		}
+	}
+	if got := app("/api/v1/identities/", "X-Environment-Key", "guess", identify); got.Code != 429 || got.Header().Get("Retry-After") != "1" || !strings.Contains(got.Body.String(), "throttled") {
+		t.Errorf("one unknown key more is answered %d %s %v", got.Code, got.Body, got.Header())
+	}
+	if got := app(evaluate, "X-API-Key", "guess", context); got.Code != 429 || got.Header().Get("Retry-After") != "1" || !strings.Contains(got.Body.String(), "unknown SDK keys") {
+		t.Errorf("one unknown key of a provider more is answered %d %s %v", got.Code, got.Body, got.Header())
+	}
+	for range 50 { // a key that is known is not held up
 		if got := app("/api/v1/identities/", "X-Environment-Key", client, identify); got.Code != 200 {
 			t.Fatalf("%d %s", got.Code, got.Body)
 		}
@@ -127,7 +144,6 @@ func TestRates(t *testing.T) {
 			t.Errorf("request %d of the client key: %d %s %v", i, got.Code, got.Body, got.Header())
 		}
 	}
-	const evaluate, context = "/ofrep/v1/evaluate/flags", `{"context":{"targetingKey":"ada"}}`
 	if got := app(evaluate, "X-API-Key", client, context); got.Code != 429 || got.Header().Get("Retry-After") != "2" || !strings.Contains(got.Body.String(), "more requests than it may") {
 		t.Errorf("the same key of a provider: %d %s %v", got.Code, got.Body, got.Header())
 	}

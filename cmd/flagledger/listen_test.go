@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -200,4 +201,44 @@ func TestMetricsOfTheLog(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Connections beyond the most that there may be wait until others end.
+func TestMaxConnections(t *testing.T) {
+	t.Parallel()
+	p := ready(t, "--data-dir", t.TempDir(), "--max-connections", "3")
+	var open []net.Conn
+	dial := func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	for range 3 {
+		open = append(open, dial())
+	}
+	further := dial()
+	if _, err := io.WriteString(further, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := further.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := further.Read(make([]byte, 1)); n > 0 {
+		t.Errorf("a fourth connection is answered at once, %v", err)
+	}
+	for _, conn := range open {
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := further.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(further); !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) {
+		t.Errorf("when the others have ended it is answered %q, %v", answer, err)
+	}
 }

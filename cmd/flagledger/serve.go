@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/net/netutil"
 
 	"flagledger/commands"
 	"flagledger/domain"
@@ -57,6 +58,8 @@ type config struct {
 	adminRate    float64
 	sdkRate      float64
 	guessRate    float64
+	maxStreams   int
+	maxConns     int
 	demo         bool
 	recoverAdmin bool
 	tlsCert      string
@@ -93,7 +96,9 @@ func serveCommand() *cobra.Command {
 	f.StringToIntVar(&c.limits, "limits", nil, "what a project may hold, where it differs from the defaults: features=20000,value-length=50000")
 	f.Float64Var(&c.adminRate, "admin-rate", 1000, "requests a second that one token may make, twice as many at once; 0: any number")
 	f.Float64Var(&c.sdkRate, "sdk-rate", 0, "requests a second that one SDK key may make, twice as many at once; 0: any number")
-	f.Float64Var(&c.guessRate, "guess-rate", 1, "unknown tokens a second that may come from one address, 20 times as many at once; 0: any number")
+	f.Float64Var(&c.guessRate, "guess-rate", 1, "unknown tokens a second, and unknown SDK keys, that may come from one address, 20 times as many at once; 0: any number")
+	f.IntVar(&c.maxStreams, "max-streams", 10_000, "event streams that may be open at a time; 0: any number")
+	f.IntVar(&c.maxConns, "max-connections", 20_000, "connections that may be open at a time, further ones wait; 0: any number")
 	f.StringVar(&c.tlsCert, "tls-cert", "", "certificate file, to serve HTTPS")
 	f.StringVar(&c.tlsKey, "tls-key", "", "key file of the certificate")
 	f.StringVar(&c.accessLog, "access-log", string(httpapi.AccessSensitive), "which reads of segment rules and identity data are recorded: off, sensitive or all")
@@ -158,6 +163,9 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 			return fmt.Errorf("%s rate %v: want 0 to %v a second", name, perSecond, float64(maxRate))
 		}
 	}
+	if c.maxStreams < 0 || c.maxConns < 0 {
+		return fmt.Errorf("%d event streams and %d connections at a time: want 0 or more", c.maxStreams, c.maxConns)
+	}
 	limits := domain.DefaultLimits()
 	if err := limits.Set(c.limits); err != nil {
 		return fmt.Errorf("limits: %w", err)
@@ -200,11 +208,14 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	api := httpapi.New(httpapi.Config{
 		Commands: service, Views: views, Identities: l, Transparency: signed{l, l.signed}, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Backup: l.backup, Ready: l.ready, Metrics: metrics, Logger: logger,
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
-		TokenRate: c.adminRate, KeyRate: c.sdkRate, GuessRate: c.guessRate,
+		TokenRate: c.adminRate, KeyRate: c.sdkRate, GuessRate: c.guessRate, MaxStreams: c.maxStreams,
 	})
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", c.listen, err)
+	}
+	if c.maxConns > 0 {
+		listener = netutil.LimitListener(listener, c.maxConns)
 	}
 	if c.pprof != "" {
 		profiles, err := listenPprof(c.pprof)
