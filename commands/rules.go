@@ -129,10 +129,21 @@ func (c compactRule) rule() (evaluation.Rule, error) {
 	}
 	for _, v := range c.Values {
 		condition := evaluation.Condition{Property: c.Field, Operator: op.operator, Value: string(v) + op.suffix}
+		if guard, ok := evaluation.BesideText(condition); ok {
+			rule.Rules = append(rule.Rules, evaluation.Rule{Type: evaluation.All, Conditions: []evaluation.Condition{guard, condition}})
+			continue
+		}
 		rule.Conditions = append(rule.Conditions, condition)
 		if whole, ok := evaluation.BesideFraction(condition); ok {
 			rule.Conditions = append(rule.Conditions, whole)
 		}
+	}
+	switch {
+	case len(rule.Rules) == 1 && len(rule.Conditions) == 0:
+		return rule.Rules[0], nil
+	case len(rule.Rules) > 0 && len(rule.Conditions) > 0: // a rule's conditions and rules must both hold
+		rule.Rules = append(rule.Rules, evaluation.Rule{Type: rule.Type, Conditions: rule.Conditions})
+		rule.Conditions = nil
 	}
 	if op.present {
 		isSet := evaluation.Condition{Property: c.Field, Operator: evaluation.IsSet}

@@ -47,11 +47,14 @@ func TestRulesJSON(t *testing.T) {
 		`[{"field":"p","operator":"not_contains","values":["a"]}]`:                        `[{"type":"ALL","conditions":[{"property":"p","operator":"IS_SET","value":""}],"rules":[{"type":"NONE","conditions":[{"property":"p","operator":"CONTAINS","value":"a"}]}]}]`,
 		`[{"field":"p","operator":"lt","values":[4.5,2]}]`:                                `[{"type":"ANY","conditions":[{"property":"p","operator":"LESS_THAN","value":"4.5"},{"property":"p","operator":"LESS_THAN_INCLUSIVE","value":"4"},{"property":"p","operator":"LESS_THAN","value":"2"}]}]`,
 		`[{"field":"p","operator":"eq","values":["a",null]}]`:                             `invalid rules[0].values: null is not a value to compare with`,
+		`[{"field":"p","operator":"lt","values":["m"]}]`:                                  `[{"type":"ALL","conditions":[{"property":"p","operator":"REGEX","value":"^[^-0-9]"},{"property":"p","operator":"LESS_THAN","value":"m"}]}]`,
+		`[{"field":"p","operator":"gte","values":["2024-01-31T00:00:00Z",7]}]`:            `[{"type":"ANY","rules":[{"type":"ALL","conditions":[{"property":"p","operator":"REGEX","value":"^[0-9]+[^.0-9]"},{"property":"p","operator":"GREATER_THAN_INCLUSIVE","value":"2024-01-31T00:00:00Z"}]},{"type":"ANY","conditions":[{"property":"p","operator":"GREATER_THAN_INCLUSIVE","value":"7"}]}]}]`,
 		`[{"field":"p","operator":"semver_gte","values":["4.2.0"]}]`:                      `[{"type":"ANY","conditions":[{"property":"p","operator":"GREATER_THAN_INCLUSIVE","value":"4.2.0:semver"}]}]`,
 		`[{"field":"p","operator":"in","values":["a,b","c"]}]`:                            `[{"type":"ALL","conditions":[{"property":"p","operator":"IN","value":"[\"a,b\",\"c\"]"}]}]`,
 		`[{"field":"p","operator":"not_in","values":["a"]},{"type":"ALL"}]`:               `[{"type":"NONE","conditions":[{"property":"p","operator":"IN","value":"[\"a\"]"}]},{"type":"ALL"}]`,
 		`[{"field":"p","operator":"like","values":["a"]}]`:                                `invalid rules[0].operator: "like" is not an operator of the compact form`,
 		`[{"type":"ALL"},{"field":"p","operator":"eq","values":[]}]`:                      `invalid rules[1].values: there is no value to compare with`,
+		`[{"field":"p","operator":"eq","values":[1000000000000000000000000000000]}]`:      `malformed [0]: this cannot be read: value 1000000000000000000000000000000: not an integer of 64 bits, at line 1`,
 		`[{"field":"p","operator":"eq"}]`:                                                 `invalid rules[0].values: there is no value`,
 	} {
 		var rules commands.Rules

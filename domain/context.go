@@ -188,7 +188,8 @@ func (p *Project) checkCondition(c evaluation.Condition) (detail, fix string) {
 	}
 	kind := string(declared.Type) + " trait " + strconv.Quote(trait)
 	isText := declared.Type == StringContext
-	if slices.Contains(textual, c.Operator) && !isText {
+	isTime := declared.Type == DatetimeContext && c.Operator == evaluation.Regex // which keeps numbers out of orders
+	if slices.Contains(textual, c.Operator) && !isText && !isTime {
 		return string(c.Operator) + " looks into a text, which the " + kind + " is not", "compare it with EQUAL, IN or by size"
 	}
 	if c.Operator == evaluation.Modulo && declared.Type != IntegerContext && declared.Type != NumberContext {

@@ -62,6 +62,9 @@ func TestCheckRules(t *testing.T) {
 		"too many conditions": {rules: []evaluation.Rule{condition("EQUAL", "a"), condition("EQUAL", "b"), in(condition("EQUAL", "c"), condition("EQUAL", "d"))}, field: "rules", want: "4 conditions, at most 3"},
 		"too deep":            {rules: []evaluation.Rule{in(in(condition("EQUAL", "a")))}, field: "rules[0].rules[0].rules[0]", want: "at most 2"},
 		"too many rules":      {rules: slices.Repeat([]evaluation.Rule{{Type: evaluation.All}}, 7), field: "rules", want: "7 rules, at most 6"},
+		"no such trait":       {rules: []evaluation.Rule{{Type: "ALL", Conditions: []evaluation.Condition{{Property: strings.Repeat("é", 201), Operator: "IS_SET"}}}}, field: "rules[0].conditions[0]", want: "201 characters, at most 200"},
+		"nor by its path":     {rules: []evaluation.Rule{{Type: "ALL", Conditions: []evaluation.Condition{{Property: "$.identity.traits." + strings.Repeat("x", 201), Operator: "IS_SET"}}}}, field: "rules[0].conditions[0]", want: "201 characters, at most 200"},
+		"the longest trait":   {rules: []evaluation.Rule{{Type: "ALL", Conditions: []evaluation.Condition{{Property: "$.identity.traits." + strings.Repeat("x", 200), Operator: "IS_SET"}}}}},
 		"too long":            {rules: []evaluation.Rule{condition("EQUAL", "12345678901")}, field: "rules[0].conditions[0]", want: "11 bytes, at most 10"},
 		"two that cannot work": {
 			rules: []evaluation.Rule{condition("REGEX", "["), in(condition("EQUAL", "a"), condition("MODULO", "0|0"))},

@@ -191,7 +191,7 @@ func (l Limits) CheckRules(rules, recorded []evaluation.Rule) error {
 	if empty > 0 {
 		return RefuseField(Invalid, "rules", "%d of the rules have neither conditions nor rules, so that everybody would match them; leave them out", empty)
 	}
-	issues := evaluation.ValidateChange(rules, recorded, evaluation.Limits{Conditions: l.Conditions, Depth: l.RuleDepth, ValueBytes: l.ConditionBytes})
+	issues := evaluation.ValidateChange(rules, recorded, evaluation.Limits{Conditions: l.Conditions, Depth: l.RuleDepth, ValueBytes: l.ConditionBytes, TraitKey: l.TraitKeyLength})
 	if len(issues) == 0 {
 		return nil
 	}

@@ -421,6 +421,12 @@ func TestAdmin(t *testing.T) {
 		{"GET", "/readyz", "-", "", "", 200, `"status":"ok","position":1`},
 		{"GET", "/version", "-", "", "", 200, `"version":"1.2.3"`},
 		{"GET", "/metrics", "-", "", "", 200, ""},
+		{"GET", "/health", "-", "", "", 200, `"status":"ok","position":1`},
+		{"GET", "/health/", "-", "", "", 200, `"status":"ok","position":1`},
+		{"GET", "/health/readiness/", "-", "", "", 200, `"status":"ok","position":1`},
+		{"GET", "/health/liveness/", "-", "", "", 200, `{"status":"ok"}`},
+		{"GET", "/healthcheck", "-", "", "", 200, `"status":"ok","position":1`},
+		{"GET", "/version/", "-", "", "", 200, `"image_tag":"1.2.3","ci_commit_sha":"unknown","has_email_provider":false,"is_enterprise":false,"is_saas":false,"self_hosted_data":null,"package_versions":{}}`},
 		{"GET", "/admin/v1/whoami", "", "", "", 200, `"name":"Root" ... "grants":[{"role":"admin"}]`},
 		{"GET", "/admin/v1/projects", "", "", "", 200, `{"items":[]}`},
 

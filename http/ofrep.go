@@ -76,15 +76,17 @@ const (
 
 func (o *ofrep) routes() []route {
 	const get, post, options = http.MethodGet, http.MethodPost, http.MethodOptions
-	return []route{
+	var all []route
+	for _, r := range []route{
 		{post, ofrepFlags, o.keyed(o.evaluateAll)},
 		{post, ofrepFlags + "/:key", o.keyed(o.evaluateOne)},
 		{get, ofrepStreams + ":token", o.open(o.stream)},
-
-		{options, ofrepFlags, o.open(preflight)},
-		{options, ofrepFlags + "/:key", o.open(preflight)},
-		{options, ofrepStreams + ":token", o.open(preflight)},
+	} {
+		for _, path := range []string{r.path, r.path + "/"} { // as those for SDKs
+			all = append(all, route{r.method, path, r.handle}, route{options, path, o.open(preflight)})
+		}
 	}
+	return all
 }
 
 // keyed wraps a handler that needs an SDK key.

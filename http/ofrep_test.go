@@ -276,7 +276,8 @@ func TestOFREPBadInput(t *testing.T) {
 		{name: "an escaped flag", path: ofrepFlags + "/check%6Fut", headers: bearer, body: `{"context":{"targetingKey":"bob"}}`, status: 200, contains: `{"key":"checkout"`},
 		{name: "a flag with a slash", path: ofrepFlags + "/a%2Fb", headers: bearer, body: `{"context":{"targetingKey":"bob"}}`, status: 404, contains: `{"key":"a/b","errorCode":"FLAG_NOT_FOUND"`},
 		{name: "a flag that is no text", path: ofrepFlags + "/%ff", headers: bearer, body: `{"context":{"targetingKey":"bob"}}`, status: 404, contains: `{"key":"\ufffd"`},
-		{name: "no flag", path: ofrepFlags + "/", headers: bearer, body: `{"context":{"targetingKey":"bob"}}`, status: 404},
+		{name: "all, with a slash", path: ofrepFlags + "/", headers: bearer, body: `{"context":{"targetingKey":"bob"}}`, status: 200, contains: `{"flags":[{"key":`},
+		{name: "one, with a slash", path: ofrepFlags + "/checkout/", headers: bearer, body: `{"context":{"targetingKey":"bob"}}`, status: 200, contains: `{"key":"checkout",`},
 		{name: "GET", method: "GET", path: ofrepFlags, headers: bearer, status: 405},
 	})
 }

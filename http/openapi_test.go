@@ -988,6 +988,10 @@ func TestDocumentWalk(t *testing.T) {
 		{"GET", "/healthz", "", 200, ""},
 		{"GET", "/readyz", "", 200, ""},
 		{"GET", "/version", "", 200, ""},
+		{"GET", "/health", "", 200, ""},
+		{"GET", "/healthcheck", "", 200, ""},
+		{"GET", "/health/readiness/", "", 200, ""},
+		{"GET", "/health/liveness/", "", 200, ""},
 		{"GET", "/metrics", "", 200, ""},
 		{"GET", "/admin/v1/whoami", "", 200, ""},
 

@@ -85,6 +85,8 @@ type changeAnswer struct {
 	Position uint64         `json:"position"`
 	Changes  []objectChange `json:"changes"`
 	Impact   *impact        `json:"impact,omitempty"`
+	// Warnings are those of the rules that the commands set, by command.
+	Warnings []domain.FieldError `json:"warnings,omitempty"`
 }
 
 // applyChange carries out several commands as one commit.
@@ -128,6 +130,9 @@ func (s *Server) applyChange(r *request) error {
 		return err
 	}
 	answer := changeAnswer{DryRun: ch.DryRun, Recorded: result.Recorded, Position: result.Position, Changes: changes}
+	for i, c := range ch.Commands {
+		answer.Warnings = append(answer.Warnings, adviseOnCommand(result.After, c, i)...)
+	}
 	if asksImpact && body.Sample == nil {
 		body.Sample = new(sample)
 	}
@@ -242,5 +247,15 @@ func (s *Server) ready(c echo.Context) error {
 }
 
 func (s *Server) version(c echo.Context) error {
-	return c.JSON(http.StatusOK, map[string]string{"version": s.Version})
+	return c.JSON(http.StatusOK, struct {
+		Version string `json:"version"`
+		// What Flagsmith's server tells besides.
+		ImageTag        string            `json:"image_tag"`
+		Commit          string            `json:"ci_commit_sha"`
+		HasEmail        bool              `json:"has_email_provider"`
+		IsEnterprise    bool              `json:"is_enterprise"`
+		IsSaaS          bool              `json:"is_saas"`
+		SelfHosted      *struct{}         `json:"self_hosted_data"`
+		PackageVersions map[string]string `json:"package_versions"`
+	}{Version: s.Version, ImageTag: s.Version, Commit: "unknown", PackageVersions: map[string]string{}})
 }

@@ -214,7 +214,7 @@ func (r *jsonReader) textField(limit int) (text, problem string) {
 		return "", problemNotText
 	}
 	switch {
-	case text == "":
+	case strings.TrimSpace(text) == "":
 		return "", problemBlank
 	case strings.IndexByte(text, 0) >= 0:
 		return "", problemNUL

@@ -38,7 +38,7 @@ func (k *sdk) getIdentity(c echo.Context, at sdkAccess) error {
 	}
 	reader := newJSONReader(string(appendString(nil, identifier))) // held to what the body is held to
 	text, problem := reader.textField(k.Limits.IdentifierLength)
-	if problem != "" {
+	if problem != "" && problem != problemBlank { // of blanks: an identity for this request alone
 		return &sdkError{http.StatusBadRequest, fieldErrors{"identifier": []string{problem}}}
 	}
 	b := sdkBufferPool.Get().(*sdkBuffers)

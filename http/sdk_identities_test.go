@@ -26,6 +26,9 @@ func TestSDKIdentities(t *testing.T) {
 	f.run(t, []sdkCase{
 		{name: "no identifier", path: identities, status: 200, contains: `={"detail":"Missing identifier"}`},
 		{name: "blank identifier", path: identities + "?identifier=", status: 200, contains: `={"detail":"Missing identifier"}`},
+		{name: "an identifier of blanks", path: identities, body: `{"identifier":"  ","traits":[{"trait_key":"email","trait_value":"z@example.com"}]}`, status: 200,
+			contains: `{"identifier":"768abe95b043d9f9989e43d1655bd4bfcb99569eba29503dcf9e564815dfb6d2","traits":[{"id":null,"trait_key":"email","trait_value":"z@example.com","transient":true}],`},
+		{name: "and in the query", path: identities + "?identifier=%20%09", status: 200, contains: `"traits":[],"flags":[`, lacks: `"identifier":" `},
 		{name: "traits", body: `{"identifier":"ada","traits":[{"trait_key":"email","trait_value":"ada@example.com"},{"trait_key":"age","trait_value":36}]}`, path: identities, status: 200,
 			contains: `{"identifier":"ada","traits":[{"id":null,"trait_key":"age","trait_value":36,"transient":false},{"id":null,"trait_key":"email","trait_value":"ada@example.com","transient":false}],"flags":[{"id":8,`},
 		{name: "are stored", path: identities + "?identifier=ada", status: 200, contains: beta},

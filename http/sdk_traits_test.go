@@ -22,6 +22,7 @@ func TestSDKTraits(t *testing.T) {
 		{path: one, body: `{}`, status: 400, contains: `={"identity":` + required + `,"trait_key":` + required + `,"trait_value":` + required + `}`},
 		{path: one, body: `{"identity":{},"trait_key":"k","trait_value":1}`, status: 400, contains: `={"identity":{"identifier":` + required + `}}`},
 		{path: one, body: `{"identity":"ada","trait_key":"k","trait_value":1}`, status: 400, contains: `={"identity":{"non_field_errors":["Invalid data. Expected a dictionary, but got str."]}}`},
+		{path: one, body: `{"identity":{"identifier":" "},"trait_key":"\t","trait_value":1}`, status: 400, contains: `={"identity":{"identifier":["This field may not be blank."]},"trait_key":["This field may not be blank."]}`},
 		{path: one, body: `[`, status: 400, contains: `JSON parse error`},
 
 		{method: "PUT", path: bulk, body: `[{"identity":{"identifier":"bob"},"trait_key":"a","trait_value":1},{"identity":{"identifier":"ada"},"trait_key":"plan","trait_value":null},{"identity":{"identifier":"bob"},"trait_key":"b","trait_value":2.5}]`,

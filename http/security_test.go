@@ -55,7 +55,8 @@ var rightless = map[string]int{
 }
 
 // open are the routes that need neither token nor key.
-var open = []string{"GET /healthz", "GET /readyz", "GET /version", "GET /metrics"}
+var open = []string{"GET /healthz", "GET /readyz", "GET /version", "GET /metrics",
+	"GET /health", "GET /healthcheck", "GET /health/readiness", "GET /health/liveness"}
 
 // secured is a server with a shop and those who knock at its door.
 type secured struct {

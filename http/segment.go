@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"net/http"
 
 	"flagledger/commands"
@@ -118,6 +119,27 @@ func adviseOn(p *domain.Project, s *domain.Segment) advisedSegment {
 		advised.Warnings = append(advised.Warnings, domain.FieldError{Field: issue.Path, Detail: issue.Detail, Fix: issue.Fix})
 	}
 	return advised
+}
+
+// adviseOnCommand is what the author of a command that sets rules should know of them as they are now.
+func adviseOnCommand(p *domain.Project, c commands.Command, i int) []domain.FieldError {
+	var key string
+	switch c := c.(type) {
+	case commands.CreateSegment:
+		key = c.Key
+	case commands.UpdateSegment:
+		if c.Rules == nil {
+			return nil
+		}
+		key = c.Segment
+	default:
+		return nil
+	}
+	warnings := adviseOn(p, p.Segments.Get(key)).Warnings
+	for j := range warnings {
+		warnings[j].Field = fmt.Sprintf("commands[%d].%s", i, warnings[j].Field)
+	}
+	return warnings
 }
 
 func (s *Server) deleteSegment(r *request) error {

@@ -158,6 +158,14 @@ func (s *Server) routes() []route {
 		{get, "/version", protected(s.version)},
 		{get, "/metrics", protected(s.metrics())},
 
+		// As Flagsmith's server has them.
+		{get, "/health", protected(s.ready)},
+		{get, "/health/", protected(s.ready)},
+		{get, "/health/readiness/", protected(s.ready)},
+		{get, "/health/liveness/", protected(s.health)},
+		{get, "/healthcheck", protected(s.ready)},
+		{get, "/version/", protected(s.version)},
+
 		{get, "/admin/v1/projects", s.admin("", s.listProjects, paged...)},
 		{post, "/admin/v1/projects", s.admin("", s.createProject)},
 		{get, p, s.admin(domain.Read, s.getProject)},

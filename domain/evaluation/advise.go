@@ -2,6 +2,7 @@ package evaluation
 
 import (
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -20,9 +21,12 @@ func adviseCondition(v *validator, c Condition) {
 	case Equal, NotEqual, GreaterThan, GreaterThanInclusive, LessThan, LessThanInclusive:
 		v.adviseComparison(c)
 	case Modulo:
-		v.adviseType("a number that is sent as a text is one on the server, and in SDKs also a text that begins with one",
+		v.adviseType("a number that is sent as a text is one on the server, and in SDKs also a text that begins with one; booleans are 1 and 0 on the server only",
 			"send a number", "integer", "number")
+	case In:
+		v.adviseIn(c)
 	case Regex:
+		v.adviseRegex(c)
 		if endsAtDollar(c.Value) {
 			v.diverges("REGEX %s: where the text ends in a line feed, $ stands before it for the server, and only after it in SDKs", shown(c.Value))(
 				"if it may: in an ALL rule add a NONE rule of CONTAINS and a line feed")
@@ -48,10 +52,63 @@ func (v *validator) adviseComparison(c Condition) {
 	case c.Value == "true" || c.Value == "false" || c.Value == "True" || c.Value == "False":
 		v.adviseType("where the trait is 1, 0 or a text such as t, Go takes it for a boolean, and the server does not",
 			"send booleans as booleans", "boolean", "string")
-	case beginsWithNumber(c.Value):
+	case beginsWithNumber(c.Value) && !v.guarded(v.leavesOutNumbers):
 		v.adviseType("where the trait is a number, Node compares it with the number that this begins with, and the server does not",
 			"send texts", "string", "datetime")
 	}
+}
+
+func (v *validator) adviseIn(c Condition) {
+	i := slices.IndexFunc(ListOf(c.Value), func(e string) bool { return coerce(String(e)).kind != KindString })
+	if i >= 0 {
+		e := ListOf(c.Value)[i]
+		v.adviseType("a text such as 0"+strings.TrimPrefix(e, "-")+" is the number on the server, and in the list; SDKs look for the text",
+			"send numbers, or texts without leading zeros", "integer", "number")
+	}
+}
+
+func (v *validator) adviseRegex(c Condition) {
+	if !mayReadLikeNumber(c.Property) && v.tellsSpellings(c) {
+		v.diverges("REGEX %s: a text such as 007 or 1.50 is the number 7 or 1.5 on the server; SDKs look at the text, and the expression tells them apart", shown(c.Value))(
+			"allow zeros at the beginning (^0*) and at the end of a fraction, or in an ALL rule put %s REGEX %s beside it, which leaves out numbers", c.Property, notNumber)
+	}
+	if re, err := compileRegex(c.Value); err == nil && !alwaysText(c.Property) {
+		match := func(s string) bool { return re.holds(&operand{Value: String(s)}, nil) }
+		if match("True") != match("true") || match("False") != match("false") {
+			v.adviseType("a boolean is True or False on the server, and true or false in SDKs", "send texts", "string")
+		}
+	}
+	if repeatsRepetition(c.Value) {
+		v.diverges("REGEX %s repeats a group that repeats something: SDKs that try one way after the other can take longer than anybody waits, on texts made for it", shown(c.Value))(
+			"repeat only once, as in ^[a-z]+ instead of ^(?:[a-z]+)+, or make sure that each repetition begins with what the one before cannot hold")
+	}
+}
+
+// repeatsRepetition reports whether an expression has a repetition without an end inside of another, (a+)*, which is what
+// takes engines that backtrack exponential time. That it does not always is for a person to see.
+func repeatsRepetition(pattern string) bool {
+	groups := []bool{false} // those around, and whether a repetition is in them
+	closed := false         // what comes before is a group with a repetition in it
+	for t := range regexTokens(pattern) {
+		endless := !t.inClass && (t.text == "*" || t.text == "+" || strings.HasPrefix(t.text, "{") && strings.HasSuffix(t.text, ",}"))
+		switch {
+		case endless && closed:
+			return true
+		case endless:
+			groups[len(groups)-1] = true
+		}
+		closed = false
+		switch {
+		case t.inClass:
+		case t.text[0] == '(':
+			groups = append(groups, false)
+		case t.text == ")" && len(groups) > 1:
+			closed = groups[len(groups)-1]
+			groups = groups[:len(groups)-1]
+			groups[len(groups)-1] = groups[len(groups)-1] || closed
+		}
+	}
+	return false
 }
 
 // beginsWithNumber reports whether JavaScript's parseFloat finds a number.

@@ -26,7 +26,18 @@ func (v *validator) checkRegex(c Condition) {
 	if !anchored(parsed) {
 		v.diverges("regular expression %s: the server looks for it at the beginning of the text, other engines anywhere", shown(c.Value))(
 			"begin every alternative with ^, as in ^(?:%s), or with ^[^\\n]* to find it anywhere", c.Value)
+		return
 	}
+	if mayReadLikeNumber(c.Property) && v.tellsSpellings(c) {
+		v.diverges("REGEX %s: on the server %s such as 007 or 1.50 is the number 7 or 1.5; SDKs look at the text, and the expression tells them apart", shown(c.Value), c.Property)(
+			"allow zeros at the beginning (^0*) and at the end of a fraction, or in an ALL rule put %s REGEX %s beside it, which leaves out numbers", c.Property, notNumber)
+	}
+}
+
+// tellsSpellings reports whether an expression matches one spelling of a number and not another, where what stands beside
+// it does not keep numbers out.
+func (v *validator) tellsSpellings(c Condition) bool {
+	return v.readNumbers(c.Value).spelling && !v.guarded(v.leavesOutNumbers)
 }
 
 // portableForms are what to write for what engines read differently, outside and inside of a class; what is missing

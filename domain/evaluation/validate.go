@@ -17,6 +17,7 @@ type Limits struct {
 	Conditions int // in all rules together
 	Depth      int // of nested rules; a segment's own rules are at depth 1
 	ValueBytes int // length of a condition's value
+	TraitKey   int // characters of the name of a trait
 }
 
 // Issue is something to be said about rules.
@@ -77,7 +78,8 @@ type validator struct {
 
 	path      string
 	condition Condition
-	rule      Rule        // that the condition is in
+	rule      Rule // that the condition is in
+	readings  map[string]numberReading
 	guards    []Condition // without which the segment, or a rule around the condition, does not hold whatever it says
 }
 
@@ -173,6 +175,10 @@ func checkCondition(v *validator, c Condition) {
 		return
 	}
 	before := len(v.issues)
+	if n := utf8.RuneCountInString(placeOf(c.Property).trait); v.limits.TraitKey > 0 && n > v.limits.TraitKey {
+		v.refuse("a trait's name of %d characters, at most %d are allowed (limit: trait key): no identity can have it", n, v.limits.TraitKey)("name a trait that there can be")
+		return
+	}
 	v.checkProperty(c)
 	switch c.Operator {
 	case Equal, NotEqual, GreaterThan, GreaterThanInclusive, LessThan, LessThanInclusive:
@@ -186,6 +192,9 @@ func checkCondition(v *validator, c Condition) {
 	case PercentageSplit:
 		if percent, ok := castFloat(c.Value); !ok || !(percent >= 0 && percent <= 100) || !isPlainNumber(c.Value) {
 			v.refuse("%s is not a percentage", shown(c.Value))("write a number from 0 to 100, such as 25 or 0.5")
+		} else if mayReadLikeNumber(c.Property) {
+			v.diverges("PERCENTAGE_SPLIT on %s: one such as 007 or 1.50 is a number on the server, 7 or 1.5, and hashed as that; SDKs hash the text", c.Property)(
+				"leave the property blank, which splits by the identity's key")
 		} else if len(v.issues) == before && parseProperty(c.Property).source == fromNamedTrait && !v.guarded(findsTrait) {
 			v.diverges("PERCENTAGE_SPLIT on %s: where there is no such trait the server finds nobody, Go splits by the identity's key", c.Property)(
 				"in an ALL rule put %s IS_SET beside it", c.Property)
@@ -278,6 +287,7 @@ func (v *validator) checkComparison(c Condition) {
 	f, isFloat := castFloat(c.Value)
 	_, isInt := castInt(c.Value)
 	inOrder := c.Operator != Equal && c.Operator != NotEqual
+	isNumber := isFloat && !math.IsNaN(f) && !math.IsInf(f, 0)
 	switch {
 	case inOrder && strings.ContainsFunc(c.Value, func(r rune) bool { return r >= 0xe000 }):
 		v.diverges("%s %s: the order of texts with characters from U+E000 up is another in JavaScript", c.Operator, shown(c.Value))(
@@ -287,6 +297,13 @@ func (v *validator) checkComparison(c Condition) {
 	case inOrder && isFloat && alwaysText(c.Property):
 		v.diverges("%s %s: %s is a text, which SDKs compare as one; the server compares texts that read like numbers as numbers", c.Operator, shown(c.Value), c.Property)(
 			"list what is meant with IN, use REGEX, or compare a trait that is sent as a number")
+	case inOrder && !isFloat && parseProperty(c.Property).source != fromIdentityKey && !v.guarded(v.leavesOutNumbers):
+		guard, _ := BesideText(c)
+		v.diverges("%s %s: a text that reads like a number, such as 12, is one on the server, which cannot be compared with a text; SDKs compare the texts", c.Operator, shown(c.Value))(
+			"in an ALL rule put %s REGEX %s beside it, which leaves out numbers", c.Property, guard.Value)
+	case isNumber && mayReadLikeNumber(c.Property):
+		v.diverges("%s %s: on the server %s is compared as a number where it reads like one, so that 7, 007 and 7.0 are equal; SDKs compare the texts",
+			c.Operator, shown(c.Value), c.Property)("%s", fixNumberText(c, f))
 	case c.Operator == NotEqual && !isInt && !(isFloat && f == math.Trunc(f)):
 		v.diverges("NOT_EQUAL %s: where the trait is a number the server says no, since it cannot be compared, and SDKs yes", shown(c.Value))("%s", v.fixNegation(c, Equal))
 	case !isFloat || strings.Trim(c.Value, "+-.0123456789eE \t\r\n") != "": // a word, for people at least
@@ -319,6 +336,18 @@ func BesideFraction(c Condition) (whole Condition, ok bool) {
 	}
 }
 
+// BesideText is the condition that keeps numbers, and texts that read like them, out of an order with a text; ok is false
+// where none is needed. The server takes such a text for the number, which it cannot compare with a text.
+func BesideText(c Condition) (guard Condition, ok bool) {
+	switch c.Operator {
+	case GreaterThan, GreaterThanInclusive, LessThan, LessThanInclusive:
+		_, isNumber := castFloat(c.Value)
+		return Condition{Property: c.Property, Operator: Regex, Value: textGuard(c.Value)}, !isNumber && !strings.HasSuffix(c.Value, semverSuffix)
+	default:
+		return Condition{}, false
+	}
+}
+
 func (v *validator) checkFraction(c Condition) {
 	want, ok := BesideFraction(c)
 	if !ok {
@@ -330,6 +359,29 @@ func (v *validator) checkFraction(c Condition) {
 	}
 	v.diverges("%s %s: where the trait is a whole number the server says no, since it cannot be compared with a fraction, and SDKs compare", c.Operator, shown(c.Value))(
 		"put %s %s beside it in one ANY rule (or one NONE rule)", want.Operator, want.Value)
+}
+
+// fixNumberText is what to write instead of comparing a text with a number for equality.
+func fixNumberText(c Condition, f float64) string {
+	plain := plainNumber(f)
+	if n, ok := castInt(c.Value); ok {
+		plain = string(appendPython(nil, n)) // all its digits
+	}
+	digits, negative := strings.CutPrefix(plain, "-")
+	pattern := "^0*" + regexp.QuoteMeta(digits)
+	switch {
+	case digits == "0":
+		pattern = "^0+"
+	case negative:
+		pattern = "^-0*" + regexp.QuoteMeta(digits)
+	}
+	if strings.Contains(digits, ".") {
+		pattern += "0*"
+	}
+	if c.Operator == Equal {
+		return fmt.Sprintf("write REGEX %s$", pattern)
+	}
+	return fmt.Sprintf("write an ALL rule of %s IS_SET that has a NONE rule of %s REGEX %s$ in it", c.Property, c.Property, pattern)
 }
 
 // fixNegation is what to write instead of a negated operator.
@@ -348,6 +400,12 @@ func alwaysText(name string) bool {
 	default:
 		return false
 	}
+}
+
+// mayReadLikeNumber reports whether what a property looks at is a text that the server may take for a number: an identifier,
+// the name or key of an environment. The identity's key never reads like one.
+func mayReadLikeNumber(name string) bool {
+	return alwaysText(name) && parseProperty(name).source != fromIdentityKey
 }
 
 // findsTrait reports whether a condition is false, to all engines, where there is no trait.
@@ -372,12 +430,23 @@ func plainNumber(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) 
 
 func (v *validator) checkContains(c Condition) {
 	switch {
+	case strings.HasSuffix(c.Value, semverSuffix):
+		pattern := "^[^\\n]*" + regexp.QuoteMeta(c.Value)
+		if c.Operator == Contains {
+			v.diverges("CONTAINS %s: Node takes %s off the end, and looks for what is left", shown(c.Value), semverSuffix)("use REGEX %s", pattern)
+			return
+		}
+		v.diverges("NOT_CONTAINS %s: where the trait is a number, or a text that reads like one, the server says no and SDKs yes", shown(c.Value))(
+			"write an ALL rule of %s IS_SET that has a NONE rule of %s REGEX %s in it", c.Property, c.Property, pattern)
 	case c.Operator == NotContains && c.Value != "" && !partOfNumber(c.Value):
 		v.diverges("NOT_CONTAINS %s: where the trait is a number, or a text that reads like one, the server says no and SDKs yes", shown(c.Value))(
 			"%s", v.fixNegation(c, Contains))
 	case c.Value == "":
 		v.refuse("%s with an empty value says nothing", c.Operator)("use IS_SET or IS_NOT_SET, or write what to look for")
-	case !partOfNumber(c.Value):
+	case !partOfNumber(c.Value) || c.Operator == Contains && v.guarded(v.leavesOutNumbers):
+	case c.Operator == Contains && !strings.ContainsAny(c.Value, "0123456789"):
+		v.diverges("CONTAINS %s: a text that reads like a number is one on the server, and has no parts; in SDKs it has", shown(c.Value))(
+			"in an ALL rule put %s REGEX %s beside it, which leaves out numbers", c.Property, notNumber)
 	case c.Operator == Contains:
 		v.diverges("CONTAINS %s: a text that reads like a number is one on the server, and has no parts; in SDKs it has", shown(c.Value))(
 			"use REGEX ^[^\\n]*%s", regexp.QuoteMeta(c.Value))
@@ -387,11 +456,10 @@ func (v *validator) checkContains(c Condition) {
 	}
 }
 
-// partOfNumber reports whether s has digits and occurs in texts like "-12.50", which the server takes for numbers.
+// partOfNumber reports whether s occurs in texts like "-12.50", which the server takes for numbers.
 func partOfNumber(s string) bool {
 	whole, fraction, point := strings.Cut(strings.TrimPrefix(s, "-"), ".")
-	return strings.ContainsAny(s, "0123456789") && strings.Trim(whole+fraction, "0123456789") == "" &&
-		!(point && whole == "" && s[0] == '-')
+	return strings.Trim(whole+fraction, "0123456789") == "" && !(point && whole == "" && s[0] == '-')
 }
 
 func (v *validator) checkModulo(c Condition) {

@@ -190,13 +190,13 @@ func parseNumber(s string) (Value, error) {
 	if !strings.ContainsAny(s, ".eE") {
 		i, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
-			return Value{}, fmt.Errorf("value %.40s: not an integer of 64 bits: %w", s, err)
+			return Value{}, fmt.Errorf("value %.40s: not an integer of 64 bits", s)
 		}
 		return Int(i), nil
 	}
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil {
-		return Value{}, fmt.Errorf("value %.40s: not a number of 64 bits: %w", s, err)
+		return Value{}, fmt.Errorf("value %.40s: not a number of 64 bits", s)
 	}
 	return Float(f), nil
 }

@@ -14,12 +14,21 @@ const clientKey = 'agreement-key'; // it is hashed: the same for all worlds, so 
 
 let made = 0;
 
+/** The condition that a warning is about: commands[3].rules[0].conditions[1]. */
+const conditionAt = (value, path) => path.match(/\w+/g).reduce((value, name) => value?.[name], value);
+
 /** Makes a world, calls use with an SDK that has its document, and takes the environment away again. */
 async function inhabit(world, use) {
     const project = `world-${made++}`; // what is deleted leaves numbers behind, which are hashed, too
     const change = commands => administer('POST', `/projects/${project}/changes`, { commands });
     await administer('POST', '/projects', { key: project, name: 'World' });
-    await change(commandsOf(world, clientKey));
+    const commands = commandsOf(world, clientKey);
+    const { warnings = [] } = await change(commands);
+    const warned = warnings.find(w => world.wild?.has(conditionAt({ commands }, w.field)?.property) && !w.detail.includes('line feed')); // no text here ends in one
+    if (warned) {
+        await change([{ command: 'delete_environment', environment: 'test' }]);
+        throw new Refused('a warning', { status: 200, ...warned });
+    }
     const { id, key } = await administer('POST', `/projects/${project}/environments/test/keys`, { name: 'agreement', kind: 'server' });
     const sdk = new Flagsmith({ environmentKey: key, apiUrl, enableLocalEvaluation: true });
     try {

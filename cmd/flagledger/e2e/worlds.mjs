@@ -1,6 +1,7 @@
-// Random environments and the people in them. What is drawn is as wild as Flagledger lets it be saved, with one restraint: a trait has one
-// kind all over an environment, and conditions ask of it what can be asked of that kind. Engines are known not to agree on, say, whether the
-// number 10 is greater than the text "9"; Flagledger tells who writes a rule, but cannot know the traits that will come.
+// Random environments and the people in them. What is drawn is as wild as Flagledger lets it be saved. Most traits have one kind all over an
+// environment, and conditions ask of them what can be asked of that kind: engines are known not to agree on, say, whether the number 10 is
+// greater than the text "9", and Flagledger warns who writes such a rule, but cannot know the traits that will come. Wild traits, and the
+// identifiers of some environments, are anything at all; conditions about them are to be saved without a warning.
 
 /** The same seed, the same draws: sfc32, seeded by the characters of a text. */
 export class Random {
@@ -48,6 +49,9 @@ const versions = ['0.9.9', '1.0.0', '1.2.3', '1.2.10', '1.10.0', '2.0.0-alpha', 
 const counts = [1, 2, 3, 4, 5, 9, 10, 17, 99, 100, 1000, 20000, 2147483647];
 const integers = [-1000, -10, -9, -2, -1, 0, 1, 2, 9, 10, 1000];
 const fractions = [0.5, 1.5, 2.25, 3.75, 9.99, 10.01, 99.5, 1000.125];
+// Texts that the server takes for numbers, some of them spelled in another way than numbers are printed.
+const numberTexts = ['0', '00', '1', '007', '7', '7.0', '7.00', '1.50', '1.5', '01.5', '-7', '-07', '-0.5', '-0.50', '12', '012', '0151', '10115', '12345678901234567890', '012345678901234567890'];
+const dates = ['2024', '2024-01-31', '2024-02-01', '2024-01-31T12:00:00Z', '12:30', '1.2.3', '-', '5.', '.5', '+7', '7e1', ' 7', '0x7'];
 const percentages = ['0', '1', '10', '33.3', '50', '66.67', '90', '100'];
 
 // What can be asked: functions that draw an operator and a value, which is to be among those that the trait can have.
@@ -99,6 +103,14 @@ const kinds = {
         values: versions,
         ask: [(random, values) => [random.pick(comparisons), `${random.pick(values)}:semver`], compare, isIn([]), regex(['^1\\.', '^[0-9]+\\.[0-9]+\\.[0-9]+$', '^2\\.0\\.0-', '^\\d']), isSet, split]
     },
+    wild: {
+        values: [...words, '', ' ', 'Größe', '-x', 'beta:semver', 'beta', ...numberTexts, ...dates, ...counts, ...integers, ...fractions, true, false],
+        ask: [
+            compareWith(['abc', 'm', '']), compareWith(['m', 'b']), isIn(['b', 'beta:semver']), contains,
+            regex(['^a', '^0', '^0*7', '^0*7$', '^[0-9]', '^[0-9]{2}', '^[^\\n]*5', '^[^\\n]*0', '^-?0*[1-5]', '^[Tt]', '^t', '^[^-0-9]', '^[0-9]+-', '^2024-0[12]', '^-', '^$']),
+            isSet, split, modulo(['2|0'])
+        ]
+    },
     // What Flagledger makes, and what is never empty.
     key: { ask: [regex(['^[^\\n]*1', '^[^\\n]*[a-m]$', '^[a-z]', '^$']), isSet, split] }
 };
@@ -118,12 +130,16 @@ function randomCondition(random, world) {
     const { name, kind, path, values } = random.pick([
         ...world.traits,
         ...world.traits,
-        { kind: world.numbered ? 'digits' : 'text', path: '$.identity.identifier', values: world.people },
+        { kind: world.odd ? 'wild' : world.numbered ? 'digits' : 'text', path: '$.identity.identifier', values: world.people },
         { kind: 'text', path: '$.environment.name', values: [world.name] },
         { kind: 'key', path: random.pick(['$.identity.key', '$.identity.identifier', '$.environment.key', '$.environment.name']) }
     ]);
     const [operator, value] = random.pick(kinds[kind].ask)(random, values ?? kinds[kind].values);
-    return { property: path ?? random.pick(properties(name, operator)), operator, value };
+    const property = path ?? random.pick(properties(name, operator));
+    if (kind === 'wild') {
+        world.wild.add(property);
+    }
+    return { property, operator, value };
 }
 
 /** The rule that Flagledger offers for a condition on which engines do not agree; nothing for others. */
@@ -131,6 +147,18 @@ function agreed({ property, operator, value }) {
     const isSet = { property, operator: 'IS_SET', value: '' };
     const none = operator => ({ type: 'ALL', conditions: [isSet], rules: [{ type: 'NONE', conditions: [{ property, operator, value }], rules: [] }] });
     const beside = (type, guard, other) => ({ type, conditions: [{ property, operator: guard, value: other }, { property, operator, value }], rules: [] });
+    const readsLikeNumber = /^-?[0-9]+(\.[0-9]+)?$/.test(value);
+    // Expressions that match no number; see BesideText of domain/evaluation.
+    const guard = ['^[^-0-9]', '^[0-9]+[^.0-9]'].find(g => new RegExp(g).test(value)) ??
+        '^(?:[^-0-9]|-[^0-9]|-?[0-9]+(?:[^.0-9]|\\.[^0-9]|\\.[0-9]+[^0-9]))';
+    if (/^(GREATER|LESS)_THAN/.test(operator) && !(parseFloat(value) == value) && !value.endsWith(':semver')) {
+        return beside('ALL', 'REGEX', guard);
+    }
+    if (property === '$.identity.identifier' && operator.endsWith('EQUAL') && readsLikeNumber) {
+        const expression = value.replace(/^(-?)0*([0-9])/, '$10*$2').replace(/\.([0-9]*?)0*$/, '\\.$10*');
+        const matches = { property, operator: 'REGEX', value: `^${expression}$` };
+        return operator === 'EQUAL' ? { type: 'ALL', conditions: [matches], rules: [] } : { type: 'ALL', conditions: [isSet], rules: [{ type: 'NONE', conditions: [matches], rules: [] }] };
+    }
     switch (operator) {
         case 'NOT_EQUAL':
             return /^-?[0-9]+$/.test(value) ? undefined : none('EQUAL');
@@ -190,7 +218,7 @@ function randomFeature(random, world, key) {
         variants,
         states: random.some(0, 1, () => randomState(random, variants)),
         overrides: random.subset(world.segments, 0.5).map(({ key }, i) => ({ segment: key, place: random.int(i + 1), ...randomState(random, variants) })),
-        identities: random.subset(world.people, 0.05).map(identifier => ({
+        identities: random.subset(world.people, 0.05).filter(identifier => !/^-?0[0-9]|^-?[0-9]+\.[0-9]+$/.test(identifier)).map(identifier => ({
             identifier,
             enabled: random.chance(0.5),
             ...(variants.length > 0 && random.chance(0.5) ? { variant: random.pick(variants).key } : { value: randomValue(random) })
@@ -204,12 +232,15 @@ function randomFeature(random, world, key) {
  */
 export function randomWorld(random, people) {
     const numbered = random.chance(0.2);
+    const odd = random.chance(0.3);
     const names = random.subset(traitNames, 0.4);
     const world = {
         name: random.pick(['Test', 'Größe', '環境 🙂', 'a']),
         numbered,
-        traits: (names.length > 0 ? names : ['plan']).map(name => ({ name, kind: random.pick(['text', 'word', 'digits', 'count', 'integer', 'fraction', 'bool', 'version']) })),
-        people: Array.from({ length: people }, (_, i) => (numbered ? String(1 + i * 7919) : random.pick([`user-${i}`, `ada${i}@example.com`, `größe ${i}`, `名 ${i} 🙂`, `x${i}`])))
+        odd, // identifiers are anything, also what reads like a number
+        wild: new Set(), // the properties about which conditions are to be saved without a warning
+        traits: (names.length > 0 ? names : ['plan']).map(name => ({ name, kind: random.pick(['text', 'word', 'digits', 'count', 'integer', 'fraction', 'bool', 'version', 'wild', 'wild']) })),
+        people: Array.from({ length: people }, (_, i) => odd && random.chance(0.7) ? random.pick([`0${i}`, `00${i}`, `${i}`, `-${i + 1}`, `${i}.50`, `${i}.0`, `2024-${i}`, `${i}x`]) : (numbered ? String(1 + i * 7919) : random.pick([`user-${i}`, `ada${i}@example.com`, `größe ${i}`, `名 ${i} 🙂`, `x${i}`])))
     };
     world.segments = random.some(2, 8, i => ({ key: `s${i}`, feature: random.chance(0.2) ? `in_s${i}` : undefined, rules: randomRules(random, world) }));
     const shared = { ...world, segments: world.segments.filter(s => !s.feature) };
