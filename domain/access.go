@@ -47,6 +47,14 @@ func (t *Token) Allows(right Right, project, environment string) bool {
 	return false
 }
 
+// AllowsThroughout tells whether the token has the right in the whole project, by
+// a grant that is not one in an environment.
+func (t *Token) AllowsThroughout(right Right, project string) bool {
+	return slices.ContainsFunc(t.Grants, func(g Grant) bool {
+		return g.Environment == "" && (g.Project == "" || g.Project == project) && slices.Contains(rights[g.Role], right)
+	})
+}
+
 // Expired tells whether the token has run out.
 func (t *Token) Expired(now time.Time) bool {
 	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)

@@ -439,6 +439,13 @@ func (s *Server) listVersions(r *request) error {
 			return err
 		}
 	}
+	if r.asOf != "" && below == 0 {
+		newest, err := s.Views.VersionAt(r.environmentID(), r.project.Position)
+		if err != nil {
+			return err
+		}
+		below = newest.Version + 1
+	}
 	versions, err := s.Views.Versions(r.environmentID(), below, limit)
 	if err != nil {
 		return err

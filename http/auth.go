@@ -34,6 +34,9 @@ type request struct {
 	hash        string              // of the request, once its body was read
 	why         why                 // of a DELETE that has a body
 
+	right domain.Right // that the route asks for
+	gone  uint64       // the last position of an environment of the path that is no more; 0: it is there
+
 	seen   sights                     // shown so far and not recorded
 	asOf   string                     // the past that is shown; see Access.AsOf
 	traits map[string]map[string]bool // those declared sensitive, by project, once looked up
@@ -139,6 +142,7 @@ func (s *Server) refuseUnbuilt() error {
 
 // locate finds the project and environment of the path.
 func (r *request) locate(right domain.Right) error {
+	r.right = right
 	projectKey, environmentKey := r.param("project"), r.param("environment")
 	if projectKey != "" {
 		r.project = r.server.Views.Project(domain.ProjectID(projectKey))
@@ -148,6 +152,9 @@ func (r *request) locate(right domain.Right) error {
 	}
 	if environmentKey != "" {
 		r.environment = r.project.Environments.Get(environmentKey)
+		if r.environment == nil && r.asksPast() {
+			return r.findGone(environmentKey)
+		}
 		if r.environment == nil || !r.token.Allows(domain.Read, projectKey, environmentKey) {
 			return domain.RefuseField(domain.NotFound, "environment", "there is no environment %q in project %q", environmentKey, projectKey)
 		}

@@ -117,8 +117,10 @@ func (s *Server) evaluate(r *request) error {
 	if err := r.read(&body); err != nil {
 		return err
 	}
-	id := r.environmentID()
-	position, err := r.pointInTime("as_of", body.AsOf, id)
+	if r.gone > 0 && body.AsOf == "" {
+		return r.refuseGone()
+	}
+	id, position, err := r.placeOf("as_of", r.environment.Key, body.AsOf)
 	if err != nil {
 		return err
 	}

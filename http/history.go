@@ -63,23 +63,23 @@ func (r *request) goBack() error {
 	if asked == "" || r.project == nil || !r.reads() {
 		return nil
 	}
-	id := projections.EnvironmentID{Project: r.project.ID}
-	key := ""
+	id, key := projections.EnvironmentID{Project: r.project.ID}, ""
+	var position uint64
+	var err error
 	if r.environment != nil {
-		id, key = r.environmentID(), r.environment.Key
+		key = r.environment.Key
+		id, position, err = r.placeOf("as_of", key, asked)
+	} else {
+		position, err = r.pointInTime("as_of", asked, id)
 	}
-	position, err := r.pointInTime("as_of", asked, id)
 	if err != nil {
 		return err
 	}
-	if r.project, err = r.server.Views.At(id, position); err != nil {
+	if err := r.moveTo(id, key, position); err != nil {
 		return err
 	}
 	if !r.project.Exists() {
 		return domain.RefuseField(domain.NotFound, "as_of", "the project did not exist at position %d", position)
-	}
-	if key != "" {
-		r.environment = r.project.Environments.Get(key)
 	}
 	r.asOf = asOf(position)
 	r.Response().Header().Set("Flagledger-As-Of", strconv.FormatUint(position, 10))
@@ -125,12 +125,7 @@ func (r *request) momentOf(field, asked string) (moment, error) {
 	if env, rest, ok := strings.Cut(asked, "@"); ok {
 		m.Environment, point = env, rest
 	}
-	env := r.project.Environments.Get(m.Environment)
-	if env == nil || !r.token.Allows(domain.Audit, r.project.Key, m.Environment) {
-		return m, domain.RefuseField(domain.NotFound, field, "there is no environment %q in project %q", m.Environment, r.project.Key)
-	}
-	id := environmentID(r.project, env)
-	position, err := r.pointInTime(field, point, id)
+	id, position, err := r.placeOf(field, m.Environment, point)
 	if err != nil {
 		return m, err
 	}

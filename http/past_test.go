@@ -116,7 +116,7 @@ func (p *past) environments() []string { return p.project().Environments.Keys() 
 
 // do carries commands out, and tells whether anything was recorded.
 func (p *past) do(t *rapid.T, all ...commands.Command) bool {
-	result, err := p.service.Do(p.t.Context(), commands.Change{Project: p.key, Commands: all, Actor: domain.Actor{ID: "ana"}, Source: domain.SourceAPI})
+	result, err := p.service.Do(p.t.Context(), commands.Change{Project: p.key, Commands: all, Actor: domain.Actor{ID: "ana"}, Source: domain.SourceAPI, Reason: "tested"})
 	if _, refused := errors.AsType[*domain.Error](err); err != nil && !refused {
 		t.Fatalf("%+v: %v", all, err)
 	}

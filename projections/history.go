@@ -71,6 +71,31 @@ func (v *Views) Whole(project string, position uint64) (*domain.Project, error) 
 	return p, nil
 }
 
+// EnvironmentAt returns the environment that has the key at the position, or had
+// it last, without its parts, and the last position up to that one at which it was
+// there. It is nil where there was none.
+func (v *Views) EnvironmentAt(project, key string, position uint64) (env *domain.Environment, last uint64, err error) {
+	object := objectKey(EnvironmentID{project, 0}, domain.Object{Kind: domain.KindEnvironment, Key: key})
+	err = v.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketHistory).Cursor()
+		image := seekAt(c, object, position)
+		if last = position; len(image) == 0 && image != nil { // deleted: what was before
+			k, _ := lastBefore(c, historyKey(object, position+1))
+			last = binary.BigEndian.Uint64(k[len(object)+1:]) - 1
+			image = seekAt(c, object, last)
+		}
+		if len(image) == 0 {
+			return nil
+		}
+		env = new(domain.Environment)
+		return json.Unmarshal(image, env)
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read environment %s at %d: %w", key, position, err)
+	}
+	return env, last, nil
+}
+
 // scanAt visits the image at the position of every object under the prefix.
 func scanAt(c *bbolt.Cursor, prefix []byte, position uint64, visit func(domain.Object, []byte) error) error {
 	k, _ := c.Seek(prefix)
