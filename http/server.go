@@ -122,6 +122,8 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Metrics != nil {
 		s.echo.Use(measure(cfg.Metrics))
+		cfg.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "flagledger_event_streams", Help: "Event streams that are open."},
+			func() float64 { return float64(s.streams.Load()) }))
 	}
 	s.echo.Use(survive)
 	for _, r := range s.routes() {

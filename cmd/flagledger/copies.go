@@ -73,6 +73,14 @@ func (c *copies) offer(s transparency.Signed) {
 	}
 }
 
+// waiting is how many wait to be delivered.
+func (c *copies) waiting() (n int) {
+	for _, p := range c.places {
+		n += len(p.queue)
+	}
+	return n
+}
+
 // run delivers until ctx is done, and then what is left for as long as last.
 func (c *copies) run(ctx context.Context, last time.Duration) {
 	ending, end := context.WithCancel(context.WithoutCancel(ctx))

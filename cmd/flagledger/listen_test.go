@@ -191,13 +191,21 @@ func TestMetricsOfTheLog(t *testing.T) {
 	p.openShop("checkout")
 	position := p.position()
 	p.await("the metrics show the log", func(ctx context.Context) error {
+		if a := p.send(ctx, request{path: "/admin/v1/log/checkpoint"}); a.status != http.StatusOK { // is made when it is asked for
+			return fmt.Errorf("no checkpoint: %d %s, error %w", a.status, a.body, a.err)
+		}
 		text := string(p.send(ctx, request{path: "/metrics"}).body)
 		for _, line := range []string{
 			"flagledger_ready 1", "flagledger_views_lag 0", fmt.Sprintf("flagledger_views_position %d", position), fmt.Sprintf("flagledger_log_position %d", position),
+			fmt.Sprintf("flagledger_checkpoint_position %d", position), "flagledger_checkpoint_stopped 0", "flagledger_checkpoint_failures_total 0",
+			"flagledger_checkpoint_unreadable_total 0", "flagledger_checkpoint_copies_waiting 0", "flagledger_event_streams 0",
 		} {
 			if !strings.Contains(text, "\n"+line+"\n") {
 				return fmt.Errorf("they lack %s", line)
 			}
+		}
+		if !strings.Contains(text, "\nflagledger_checkpoint_timestamp_seconds 1") {
+			return errors.New("they do not tell when the checkpoint was signed")
 		}
 		return nil
 	})

@@ -204,7 +204,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	metrics.MustRegister(counted, looks, l, persons{l}, viewsProgress{views})
+	metrics.MustRegister(counted, looks, l, persons{l}, viewsProgress{views}, signed{l, l.signed})
 	api := httpapi.New(httpapi.Config{
 		Commands: service, Views: views, Identities: l, Transparency: signed{l, l.signed}, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Backup: l.backup, Ready: l.ready, Metrics: metrics, Logger: logger,
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"flagledger/domain/transparency"
 	"flagledger/eventstore"
 	"flagledger/eventstore/checkpoints"
@@ -69,4 +71,39 @@ func (s signed) Leaves(ctx context.Context, from, to uint64, each func(transpare
 		err = errors.New("the log ends too early")
 	}
 	return err
+}
+
+var (
+	checkpointPosition   = prometheus.NewDesc("flagledger_checkpoint_position", "Position of the log up to which this process has signed a checkpoint, 0 for none yet.", nil, nil)
+	checkpointTime       = prometheus.NewDesc("flagledger_checkpoint_timestamp_seconds", "When it did, in seconds since 1970; absent while it has not.", nil, nil)
+	checkpointStopped    = prometheus.NewDesc("flagledger_checkpoint_stopped", "1 when checkpoints are not signed any more, because the log is not what was signed or the key cannot be read; else 0.", nil, nil)
+	checkpointFailures   = prometheus.NewDesc("flagledger_checkpoint_failures_total", "Attempts to sign or publish a checkpoint that failed.", nil, nil)
+	checkpointUnreadable = prometheus.NewDesc("flagledger_checkpoint_unreadable_total", "Messages in the stream of checkpoints that are none, and were passed over.", nil, nil)
+	checkpointWaiting    = prometheus.NewDesc("flagledger_checkpoint_copies_waiting", "Checkpoints that wait to be copied to the file or URL.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (signed) Describe(descriptions chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{checkpointPosition, checkpointTime, checkpointStopped, checkpointFailures, checkpointUnreadable, checkpointWaiting} {
+		descriptions <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s signed) Collect(metrics chan<- prometheus.Metric) {
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, n float64) {
+		metrics <- prometheus.MustNewConstMetric(d, kind, n)
+	}
+	stats, stopped := s.log.Stats(), 0.0
+	if s.log.Failure() != nil {
+		stopped = 1
+	}
+	send(checkpointPosition, prometheus.GaugeValue, float64(stats.Size))
+	if !stats.SignedAt.IsZero() {
+		send(checkpointTime, prometheus.GaugeValue, float64(stats.SignedAt.UnixMilli())/1000)
+	}
+	send(checkpointStopped, prometheus.GaugeValue, stopped)
+	send(checkpointFailures, prometheus.CounterValue, float64(stats.Failures))
+	send(checkpointUnreadable, prometheus.CounterValue, float64(stats.Unreadable))
+	send(checkpointWaiting, prometheus.GaugeValue, float64(s.ledger.copies.waiting()))
 }

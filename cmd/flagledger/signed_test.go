@@ -93,6 +93,9 @@ func TestReplicasCompareRoots(t *testing.T) {
 		if a := p.send(t.Context(), request{path: "/admin/v1/log/checkpoint"}); a.status != http.StatusServiceUnavailable {
 			t.Errorf("a checkpoint: %d %s", a.status, a.body)
 		}
+		if a := p.send(t.Context(), request{path: "/metrics"}); !strings.Contains(string(a.body), "\nflagledger_checkpoint_stopped 1\n") {
+			t.Error("the metrics do not tell that no checkpoint is signed any more")
+		}
 	}
 }
 

@@ -99,12 +99,29 @@ type Log struct {
 	compared bool                // what was in the stream at the start has been compared
 	known    transparency.Signed // the largest that was compared or signed
 	own      transparency.Signed // the largest signed by all of our keys
+	ownAt    time.Time           // when that was published
 	keys     []Key               // as they were when own was signed
 	others   map[string]uint64   // public keys in the stream: the largest size that each signed
 
 	failure    atomic.Pointer[error]
 	position   atomic.Uint64 // in the stream: of the last message that was compared
+	failures   atomic.Uint64
 	unreadable atomic.Uint64
+}
+
+// Stats says how the signing is doing. The counters only grow.
+type Stats struct {
+	Size       uint64    // of the largest checkpoint that our keys have signed, 0 for none yet
+	SignedAt   time.Time // when it was published
+	Failures   uint64    // attempts to sign, or to publish what was signed, that failed
+	Unreadable uint64    // messages in the stream that are no checkpoints
+}
+
+// Stats returns how the signing is doing.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Stats{Size: l.own.Size, SignedAt: l.ownAt, Failures: l.failures.Load(), Unreadable: l.unreadable.Load()}
 }
 
 // New makes one that signs what the tree is. Run starts it.
@@ -263,6 +280,14 @@ var ErrNotYet = errors.New("checkpoints are not signed yet: the log is still com
 // Checkpoint returns one of all that is visible, which it signs and publishes
 // where there is none yet.
 func (l *Log) Checkpoint(ctx context.Context) (transparency.Signed, error) {
+	signed, err := l.checkpoint(ctx)
+	if err != nil && !errors.Is(err, ErrNotYet) {
+		l.failures.Add(1)
+	}
+	return signed, err
+}
+
+func (l *Log) checkpoint(ctx context.Context) (transparency.Signed, error) {
 	l.signing.Lock()
 	defer l.signing.Unlock()
 	if err := l.Failure(); err != nil {
@@ -309,7 +334,7 @@ func (l *Log) Checkpoint(ctx context.Context) (transparency.Signed, error) {
 		}
 	}
 	l.mu.Lock()
-	l.own, l.keys = signed, keys
+	l.own, l.ownAt, l.keys = signed, l.Now(), keys
 	if signed.Size > l.known.Size {
 		l.known = signed
 	}
@@ -417,7 +442,7 @@ func (l *Log) receive(ctx context.Context, msg streams.Message, end func(context
 		l.known = c
 	}
 	if c.Size > l.own.Size && slices.Equal(vkeys, vkeysOf(l.keys)) {
-		l.own = c
+		l.own, l.ownAt = c, msg.Time
 	}
 	for _, vkey := range vkeys {
 		l.others[vkey] = max(l.others[vkey], c.Size)
@@ -484,9 +509,6 @@ func (l *Log) Keys() []PublicKey {
 
 // Position is that of the last message in the stream that was compared.
 func (l *Log) Position() uint64 { return l.position.Load() }
-
-// Unreadable counts messages in the stream that are no checkpoints.
-func (l *Log) Unreadable() uint64 { return l.unreadable.Load() }
 
 // All gives the checkpoints of the stream in the order in which they were
 // published, up to what was its end at the call. After an error there is nothing

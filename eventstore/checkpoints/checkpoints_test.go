@@ -402,8 +402,8 @@ func TestUnreadable(t *testing.T) {
 	for p.Position() < 5 {
 		<-time.After(time.Millisecond)
 	}
-	if p.Unreadable() != 3 || p.Failure() != nil {
-		t.Errorf("%d unreadable, failure %v", p.Unreadable(), p.Failure())
+	if p.Stats().Unreadable != 3 || p.Failure() != nil {
+		t.Errorf("%d unreadable, failure %v", p.Stats().Unreadable, p.Failure())
 	}
 }
 
