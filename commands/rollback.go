@@ -111,6 +111,7 @@ func (c Rollback) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 	r.features()
 	r.segments()
 	r.identities()
+	r.settings()
 	if r.numbers.err != nil {
 		return Plan{}, r.numbers.err
 	}
@@ -287,6 +288,7 @@ func (r *rollback) segments() {
 		wanted = r.used
 	}
 	wanted = slices.Compact(slices.Sorted(slices.Values(wanted)))
+	r.warnLeftAlone(wanted)
 	for _, key := range wanted {
 		s, old := r.now.Segments.Get(key), r.then.Segments.Get(key)
 		if s == nil || s.ID != old.ID {
@@ -310,6 +312,44 @@ func (r *rollback) segments() {
 		}
 		if !r.whole() {
 			r.warnOthers(key)
+		}
+	}
+}
+
+// warnLeftAlone tells of segments that the restored overrides use, had other
+// rules then, and are not among those to be rolled back.
+func (r *rollback) warnLeftAlone(wanted []string) {
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(r.used))) {
+		s, old := r.now.Segments.Get(key), r.then.Segments.Get(key)
+		if !slices.Contains(wanted, key) && !domain.SameRules(r.env.RulesIn(s), r.was.RulesIn(old)) {
+			r.warn("segment %q, which overrides of these features use, had other rules then and is not among the segments named: it stays as it is", key)
+		}
+	}
+}
+
+// settings warns of what decides on the answers of SDKs and is no part of a
+// version (ADR 19), where it is another now: it stays as it is.
+func (r *rollback) settings() {
+	if len(r.events) == 0 {
+		return // nothing is rolled back
+	}
+	differs := func(what string, then, now bool) {
+		if then != now {
+			r.warn("%s was %t then and is %t now: settings are no part of a version, and it stays as it is", what, then, now)
+		}
+	}
+	hides := func(p *domain.Project, env *domain.Environment) bool {
+		if env.HideDisabledFlags != nil {
+			return *env.HideDisabledFlags
+		}
+		return p.HideDisabledFlags
+	}
+	differs("hide_disabled_flags", hides(r.then, r.was), hides(r.now, r.env))
+	for key, f := range r.now.Features.All() {
+		if r.covers(key) && r.survives(key) {
+			old := r.then.Features.Get(key)
+			differs(fmt.Sprintf("server_key_only of feature %q", key), old.ServerKeyOnly, f.ServerKeyOnly)
+			differs(fmt.Sprintf("object_value of feature %q", key), old.ObjectValue, f.ObjectValue)
 		}
 	}
 }

@@ -324,3 +324,46 @@ func TestRollbackAndUndoAskForWhatTheyNeed(t *testing.T) {
 		t.Error("something was recorded")
 	}
 }
+
+// What a rollback leaves as it is, though it decides on what apps are told, it
+// says.
+func TestRollbackSaysWhatItLeavesAlone(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, commands.CreateFeature{Key: "banner"})
+	l.must(t, prod()...)
+	l.must(t,
+		commands.UpdateSegment{Segment: "us", Rules: new(when("country", evaluation.Equal, "CA"))},
+		commands.UpdateFeature{Feature: "search", ServerKeyOnly: new(true)}, commands.SetFeatureState{Environment: "prod", Feature: "search", StateInput: weights(nil)},
+		commands.UpdateEnvironment{Environment: "prod", Settings: commands.Settings{HideDisabledFlags: commands.Some(new(true))}},
+	)
+	hidden, server := "hide_disabled_flags was false then and is true now", `server_key_only of feature "search" was false then and is true now`
+	for name, test := range map[string]struct {
+		features, segments []string
+		want               []string // parts of the warnings
+		pins               int
+	}{
+		"everything":                    {nil, nil, []string{hidden, server}, 1},
+		"a feature":                     {[]string{"checkout"}, nil, []string{hidden}, 1},
+		"another":                       {[]string{"search"}, nil, []string{hidden, server}, 0},
+		"one where nothing is to do":    {[]string{"banner"}, nil, nil, 0},
+		"a feature and another segment": {[]string{"checkout"}, []string{"beta"}, []string{`segment "us", which overrides of these features use, had other rules then`}, 0},
+		"a feature and its segment":     {[]string{"checkout"}, []string{"us"}, []string{hidden}, 1},
+	} {
+		c := rollback(3)
+		c.Features, c.Segments = test.features, test.segments
+		plan, err := l.Preview(t.Context(), l.project(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pins := 0
+		for _, e := range plan.Events {
+			if e.EventType() == "segment.pinned.v1" {
+				pins++
+			}
+		}
+		if !slices.EqualFunc(plan.Warnings, test.want, strings.Contains) || pins != test.pins {
+			t.Errorf("%s: %d segments are pinned, want %d; warnings %q, want %q", name, pins, test.pins, plan.Warnings, test.want)
+		}
+	}
+}

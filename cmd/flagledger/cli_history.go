@@ -33,19 +33,25 @@ type environmentVersion struct {
 
 func (c *client) versionsCommand() *cobra.Command {
 	var page paging
+	var asOf string
 	cmd := &cobra.Command{
 		Use:     "versions [VERSION]",
 		Short:   "The versions of the environment, newest first, or the whole content of one",
 		Args:    arguments(cobra.MaximumNArgs(1)),
 		PreRunE: c.needs("project", "environment"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return list(cmd, c, page, c.inEnvironment("versions"), url.Values{}, c.printVersions)
+			query := url.Values{}
+			if asOf != "" {
+				query.Set("as_of", asOf)
 			}
-			return show(cmd.Context(), c, call{path: c.inEnvironment("versions", args[0])}, c.printVersion)
+			if len(args) == 0 {
+				return list(cmd, c, page, c.inEnvironment("versions"), query, c.printVersions)
+			}
+			return show(cmd.Context(), c, call{path: c.inEnvironment("versions", args[0]), query: query}, c.printVersion)
 		},
 	}
 	page.flags(cmd.Flags())
+	cmd.Flags().StringVar(&asOf, "as-of", "", "those of the environment that had the key then: a time as of RFC 3339, or position:42")
 	return cmd
 }
 
