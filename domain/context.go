@@ -92,11 +92,43 @@ func (e ContextRemoved) apply(p *Project, _ Stamp) { p.Contexts = p.Contexts.Del
 // and tells which of them may be stored: a strict project drops undeclared
 // ones, and sensitive ones are never stored.
 func (p *Project) Ingest(trait string) (evaluated, stored bool) {
-	c := p.Contexts.Get(trait)
-	if c == nil {
-		return !p.StrictContexts, !p.StrictContexts && p.PersistTraits
+	return !p.StrictContexts || p.Contexts.Get(trait) != nil, p.PersistTraits && p.Keeps(trait)
+}
+
+// Keeps tells whether a trait may be stored, and what is stored of it may be
+// used and shown: a strict project keeps no undeclared ones, and no project
+// sensitive ones. What was stored before that was said is not used any more,
+// and is deleted.
+func (p *Project) Keeps(trait string) bool {
+	if c := p.Contexts.Get(trait); c != nil {
+		return c.Privacy != Sensitive
 	}
-	return true, p.PersistTraits && c.Privacy != Sensitive
+	return !p.StrictContexts
+}
+
+// KeepsAll tells whether there is no trait that the project does not keep.
+func (p *Project) KeepsAll() bool {
+	if p.StrictContexts {
+		return false
+	}
+	for _, c := range p.Contexts.All() {
+		if c.Privacy == Sensitive {
+			return false
+		}
+	}
+	return true
+}
+
+// Kept are those of stored traits that the project keeps.
+func (p *Project) Kept(stored []evaluation.Trait) []evaluation.Trait {
+	if p.Contexts.Len() == 0 && !p.StrictContexts {
+		return stored
+	}
+	unkept := func(t evaluation.Trait) bool { return !p.Keeps(t.Key) }
+	if !slices.ContainsFunc(stored, unkept) {
+		return stored
+	}
+	return slices.DeleteFunc(slices.Clone(stored), unkept)
 }
 
 // TraitOf is the trait that a condition's property reads, "" for anything else.

@@ -129,6 +129,34 @@ func TestIngest(t *testing.T) {
 	}
 }
 
+func TestKept(t *testing.T) {
+	text := func(key string) evaluation.Trait { return evaluation.Trait{Key: key, Value: evaluation.String("x")} }
+	stored := []evaluation.Trait{text("health"), text("plan"), text("shoes")}
+	health, plan := domain.Context{Key: "health", Type: domain.StringContext, Privacy: domain.Sensitive}, domain.Context{Key: "plan", Type: domain.StringContext, Privacy: domain.Personal}
+	for name, tt := range map[string]struct {
+		project *domain.Project
+		want    string
+		all     bool
+	}{
+		"nothing declared": {declaring(false), "health plan shoes", true},
+		"declared":         {declaring(false, plan), "health plan shoes", true},
+		"sensitive":        {declaring(false, plan, health), "plan shoes", false},
+		"strict":           {declaring(true, plan), "plan", false},
+		"both":             {declaring(true, plan, health), "plan", false},
+	} {
+		var keys []string
+		for _, kept := range tt.project.Kept(stored) {
+			keys = append(keys, kept.Key)
+		}
+		if got := strings.Join(keys, " "); got != tt.want || tt.project.KeepsAll() != tt.all {
+			t.Errorf("%s: kept %s, all: %t", name, got, tt.project.KeepsAll())
+		}
+		if len(stored) != 3 || stored[0].Key != "health" {
+			t.Fatalf("%s: what is stored was changed: %v", name, stored)
+		}
+	}
+}
+
 func TestContextTypeHolds(t *testing.T) {
 	values := []evaluation.Value{
 		evaluation.String("a"), evaluation.String("1.2.3"), evaluation.String("2026-05-03T14:02:00Z"), evaluation.Int(1), evaluation.Float(1.5),

@@ -156,7 +156,7 @@ func (s *Server) evaluate(r *request) error {
 		if stored := s.Identities.Get(id, body.Identifier); stored != nil {
 			surrogate = stored.Surrogate
 			if body.Traits == nil {
-				traits, answer.TraitsFrom = stored.Traits, "stored now"
+				traits, answer.TraitsFrom = r.project.Kept(stored.Traits), "stored now"
 			}
 			r.seesIdentity(r.project.Key, r.environment.Key, surrogate) // its overrides, also where the traits are given
 		}

@@ -179,14 +179,14 @@ func (r *request) environmentImpact(before, after *domain.Project, key string, s
 			surrogate = stored.Surrogate
 			supplied[surrogate] = true
 			if given.Traits == nil { // as in evaluate
-				traits = stored.Traits
+				traits = r.project.Kept(stored.Traits)
 			}
 		}
 		try(surrogate, given.Identifier, traits)
 	}
 	for _, id := range r.server.Identities.List(environmentID(before, now.Environment), "", s.Stored) {
 		if !supplied[id.Surrogate] {
-			try(id.Surrogate, id.Identifier, id.Traits)
+			try(id.Surrogate, id.Identifier, r.project.Kept(id.Traits))
 		}
 	}
 	return result, nil

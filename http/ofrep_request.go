@@ -82,7 +82,7 @@ func (o *ofrep) read(r *http.Request, at sdkAccess, q *ofrepRequest) *ofrepFailu
 	q.identity.Key = at.identityKey(q.identity.Identifier)
 	if !q.anonymous() {
 		if known := o.Identities.Get(at.environment, q.identity.Identifier); known != nil {
-			q.surrogate, q.stored = known.Surrogate, known.Traits
+			q.surrogate, q.stored = known.Surrogate, at.snapshot.Project.Kept(known.Traits)
 			q.identity.Overrides = at.snapshot.IdentityOverrides(known.Surrogate)
 		}
 	}

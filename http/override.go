@@ -68,12 +68,12 @@ type shownIdentity struct {
 	Updated    time.Time                   `json:"updated"`
 }
 
-func showIdentity(env *domain.Environment, id *domain.Identity) shownIdentity {
+func showIdentity(p *domain.Project, env *domain.Environment, id *domain.Identity) shownIdentity {
 	shown := shownIdentity{
 		Identifier: id.Identifier, Surrogate: id.Surrogate, Traits: map[string]evaluation.Value{}, Overrides: []domain.IdentityOverride{},
 		Created: id.Created, Updated: id.Updated,
 	}
-	for _, t := range id.Traits {
+	for _, t := range p.Kept(id.Traits) {
 		shown.Traits[t.Key] = t.Value
 	}
 	if o := env.Identities.Get(id.Surrogate); o != nil {
@@ -107,7 +107,7 @@ func (s *Server) listIdentities(r *request) error {
 	list := page[shownIdentity]{Items: []shownIdentity{}}
 	all := s.Identities.List(r.environmentID(), after, limit+1)
 	for _, id := range all[:min(limit, len(all))] {
-		list.Items = append(list.Items, showIdentity(r.environment, id))
+		list.Items = append(list.Items, showIdentity(r.project, r.environment, id))
 		r.seesIdentity(r.project.Key, r.environment.Key, id.Surrogate)
 	}
 	if len(all) > limit {
@@ -122,7 +122,7 @@ func (s *Server) getIdentity(r *request) error {
 		return err
 	}
 	r.seesIdentity(r.project.Key, r.environment.Key, id.Surrogate)
-	return r.show(0, showIdentity(r.environment, id))
+	return r.show(0, showIdentity(r.project, r.environment, id))
 }
 
 // eraseIdentity records the erasure and then erases. After a failure in between

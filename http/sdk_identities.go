@@ -227,7 +227,11 @@ func (k *sdk) identify(c echo.Context, at sdkAccess, b *sdkBuffers) error {
 			return err
 		}
 	}
-	b.mergeTraits(stored, q.traits)
+	var traits []evaluation.Trait
+	if stored != nil {
+		traits = at.snapshot.Project.Kept(stored.Traits)
+	}
+	b.mergeTraits(traits, q.traits)
 
 	b.identity.Identifier, b.identity.Key = q.identifier, at.identityKey(q.identifier)
 	if stored != nil {
@@ -245,12 +249,10 @@ func (k *sdk) identify(c echo.Context, at sdkAccess, b *sdkBuffers) error {
 
 // mergeTraits puts together what the identity is evaluated by and shown with:
 // what is stored, and over it what counts for this request alone.
-func (b *sdkBuffers) mergeTraits(stored *domain.Identity, asked []sdkTrait) {
+func (b *sdkBuffers) mergeTraits(stored []evaluation.Trait, asked []sdkTrait) {
 	b.shown = b.shown[:0]
-	if stored != nil {
-		for _, t := range stored.Traits {
-			b.shown = append(b.shown, sdkTrait{Trait: t})
-		}
+	for _, t := range stored {
+		b.shown = append(b.shown, sdkTrait{Trait: t})
 	}
 	for _, t := range asked {
 		if t.transient { // the others are stored by now

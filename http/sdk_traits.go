@@ -141,8 +141,8 @@ func (at sdkAccess) storesTraits() error {
 }
 
 // keep stores what is new of the identity: itself, and those traits that are
-// not transient and have changed. A null value deletes a trait. It returns the
-// identity as it is then.
+// not transient and have changed. A null value deletes a trait, and so does a
+// project that does not keep it any more. It returns the identity as it is then.
 func (k *sdk) keep(at sdkAccess, identifier string, traits []sdkTrait) (*domain.Identity, error) {
 	stored := k.Identities.Get(at.environment, identifier)
 	var had []evaluation.Trait
@@ -163,6 +163,12 @@ func (k *sdk) keep(at sdkAccess, identifier string, traits []sdkTrait) (*domain.
 			count--
 		}
 		changed = append(changed, detached(t.Trait))
+	}
+	for _, t := range had {
+		if !at.snapshot.Project.Keeps(t.Key) { // any more
+			count--
+			changed = append(changed, evaluation.Trait{Key: t.Key})
+		}
 	}
 	if count > max(len(had), k.Limits.Traits) {
 		return nil, &sdkError{http.StatusBadRequest, fieldErrors{"traits": []string{problemElements(k.Limits.Traits)}}}
@@ -322,7 +328,7 @@ func (k *sdk) incrementTrait(c echo.Context, at sdkAccess) error {
 	defer k.increments.Unlock()
 	var was evaluation.Value
 	if stored := k.Identities.Get(at.environment, answer.Identifier); stored != nil {
-		was = traitValue(stored.Traits, answer.Key)
+		was = traitValue(at.snapshot.Project.Kept(stored.Traits), answer.Key)
 	}
 	before, whole := was.AsInt()
 	if !whole && !was.IsNull() {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -80,5 +81,79 @@ func TestSensitiveTraits(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// What was stored before a trait was declared sensitive, or the project strict, decides nothing and is told nowhere from then on, and is deleted: of
+// everybody, also of those who do not come back.
+func TestTraitsThatAreKeptNoMore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := ready(t, "--data-dir", dir)
+	p.openShop("checkout")
+	p.do(request{path: shop + "/segments", body: `{"key":"ill","rules":[{"field":"diagnosis","operator":"regex","values":["^ill-"]}]}`}, nil)
+	p.do(request{path: shop + "/segments", body: `{"key":"tall","rules":[{"field":"size","operator":"gt","values":[1]}]}`}, nil)
+	p.do(request{method: http.MethodPut, path: live + "/features/checkout/segment-overrides/ill", body: `{"enabled":true,"value":"careful"}`}, nil)
+	sdk := map[string]string{"X-Environment-Key": clientKey, "X-API-Key": clientKey}
+	said := func(method, path, body string) string {
+		t.Helper()
+		return string(p.do(request{method: method, path: path, body: body, header: sdk}, nil).body)
+	}
+	const traits = `"traits":[{"trait_key":"plan","trait_value":"pro"},{"trait_key":"diagnosis","trait_value":"ill-7c1a"},{"trait_key":"size","trait_value":7261834}]`
+	for _, who := range []string{"ada", "bob", "eve"} {
+		said("POST", "/api/v1/identities/", `{"identifier":"`+who+`",`+traits+`}`)
+	}
+	ways := []struct{ method, path, body string }{
+		{"GET", "/api/v1/identities/?identifier=ada&transient=true", ""},
+		{"GET", "/api/v1/identities/?identifier=bob", ""},
+		{"POST", "/api/v1/identities/", `{"identifier":"bob","traits":[{"trait_key":"plan","trait_value":"max"}]}`},
+		{"POST", "/ofrep/v1/evaluate/flags/checkout", `{"context":{"targetingKey":"ada"}}`},
+		{"POST", live + "/evaluate", `{"identifier":"ada"}`},
+		{"GET", live + "/identities", ""},
+		{"GET", live + "/identities/ada", ""},
+		{"POST", shop + "/changes", `{"commands":[{"command":"set_feature_state","environment":"live","feature":"checkout","value":"impact"}],"dry_run":true,"impact":{"stored":10}}`},
+	}
+	tell := func(what string) (n int) {
+		t.Helper()
+		for _, w := range ways[:7] {
+			if strings.Contains(said(w.method, w.path, w.body), what) {
+				n++
+			}
+		}
+		return n
+	}
+	if diagnosis, size, careful := tell("ill-7c1a"), tell("7261834"), tell(`"careful"`); diagnosis < 4 || size < 4 || careful < 4 {
+		t.Fatalf("what is to be forgotten is hardly known: %d, %d, %d", diagnosis, size, careful)
+	}
+
+	p.do(request{method: http.MethodPut, path: shop + "/contexts/diagnosis", body: `{"type":"string","privacy":"sensitive"}`}, nil)
+	p.do(request{method: http.MethodPut, path: shop + "/contexts/plan", body: `{"type":"string"}`}, nil)
+	if diagnosis, careful := tell("ill-7c1a"), tell(`"careful"`); diagnosis+careful > 0 || tell("7261834") < 4 {
+		t.Errorf("a sensitive trait is told %d times, and decides %d times", diagnosis, careful)
+	}
+	if a := said(ways[7].method, ways[7].path, ways[7].body); strings.Contains(a, `"careful"`) || !strings.Contains(a, `"count":3`) {
+		t.Errorf("impact looks at a sensitive trait: %s", a)
+	}
+	const deleted = `(traits were deleted) that are not kept any more" project=shop environment=live identities=`
+	p.awaitStderr(regexp.MustCompile(deleted))
+	p.do(request{method: http.MethodPut, path: shop + "/contexts/size", body: `{"type":"integer"}`}, nil)
+	p.do(request{method: http.MethodPatch, path: shop, body: `{"strict_contexts":true}`}, nil)
+	if tell("7261834") < 4 {
+		t.Error("a declared trait is lost in a strict project")
+	}
+	p.do(request{method: http.MethodPatch, path: shop, body: `{"strict_contexts":false}`}, nil)
+	p.do(request{method: http.MethodDelete, path: shop + "/segments/tall?reason=r&ticket=T-1"}, nil)
+	p.do(request{method: http.MethodDelete, path: shop + "/contexts/size?reason=r&ticket=T-1"}, nil)
+	p.do(request{method: http.MethodPatch, path: shop, body: `{"strict_contexts":true}`}, nil)
+	if n := tell("7261834"); n > 0 {
+		t.Errorf("an undeclared trait is told %d times in a strict project", n)
+	}
+
+	// It is deleted, not hidden: when it is declared otherwise, it does not come back.
+	p.awaitStderr(regexp.MustCompile(deleted + `(?s:.*?)` + deleted))
+	p.do(request{method: http.MethodPatch, path: shop, body: `{"strict_contexts":false}`}, nil)
+	p.do(request{method: http.MethodPut, path: shop + "/contexts/diagnosis", body: `{"type":"string"}`}, nil)
+	if tell("ill-7c1a")+tell("7261834") > 0 || tell(`"pro"`) < 3 {
+		t.Errorf("what was to be deleted is there again: %s", said("GET", live+"/identities", ""))
 	}
 }

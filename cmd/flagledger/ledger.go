@@ -41,6 +41,7 @@ type ledger struct {
 
 	opened    atomic.Pointer[opened]
 	connected chan struct{} // closed when opened is set
+	declared  chan struct{} // a project may keep other traits than before
 	started   atomic.Bool   // the views have seen all that was there at the start, and the first token is made
 	cause     atomic.Pointer[error]
 }
@@ -53,7 +54,7 @@ type opened struct {
 }
 
 func newLedger(c config, views *projections.Views, counted *usage.Store, looks *access.Store, log *slog.Logger) *ledger {
-	return &ledger{config: c, views: views, usage: counted, looks: looks, log: log, connected: make(chan struct{})}
+	return &ledger{config: c, views: views, usage: counted, looks: looks, log: log, connected: make(chan struct{}), declared: make(chan struct{}, 1)}
 }
 
 // run reaches the log and follows it until ctx is done.
@@ -190,7 +191,14 @@ func (l *ledger) follow(ctx context.Context, o *opened) error {
 		if err != nil {
 			return fmt.Errorf("commit %d: pending: %w", rec.Position, err)
 		}
-		return l.views.Apply(rec, pending)
+		err = l.views.Apply(rec, pending)
+		if err == nil && declares(rec.Commit) {
+			select {
+			case l.declared <- struct{}{}:
+			default: // it is known already
+			}
+		}
+		return err
 	})
 	if err := router.Run(ctx); err != nil {
 		return fmt.Errorf("follow the log: %w", err)
