@@ -113,7 +113,7 @@ func (o *ofrep) stream(c echo.Context) error {
 	if c.Request().Header.Get("Last-Event-ID") != revision(id, snapshot) {
 		first = appendRefetch(first, id, snapshot)
 	}
-	return o.follow(c, id, snapshot, first, nil, func(s *projections.Snapshot, changed bool) []byte {
+	return o.follow(c, id, snapshot, first, nil, 0, func(s *projections.Snapshot, changed bool) []byte {
 		switch {
 		case !o.opens(token, s):
 			return nil

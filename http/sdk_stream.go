@@ -19,12 +19,17 @@ type streamTimes struct {
 	// life is the shortest and half the longest time a stream is open. SDKs
 	// connect again; some read only what has ended.
 	life time.Duration
+	// again is how long after a change SDKs are told of it once more. Who was told
+	// by this process may have asked another one, which was behind; SDKs compare
+	// what they are told with how recent their answer was, and who has the newest
+	// does nothing.
+	again time.Duration
 	// write is how long a client may take to take an event.
 	write time.Duration
 }
 
 func defaultStreamTimes() streamTimes {
-	return streamTimes{heartbeat: 15 * time.Second, life: 30 * time.Second, write: 5 * time.Second}
+	return streamTimes{heartbeat: 15 * time.Second, life: 30 * time.Second, again: 2 * time.Second, write: 5 * time.Second}
 }
 
 // stream tells an SDK, for as long as it listens, when its environment was last
@@ -44,7 +49,7 @@ func (k *sdk) stream(c echo.Context) error {
 	defer k.leave()
 	end := time.NewTimer(k.streams.life + rand.N(k.streams.life)) // not all at once
 	defer end.Stop()
-	return k.follow(c, at.environment, at.snapshot, updateEvent(at.snapshot.Updated), end.C, func(s *projections.Snapshot, changed bool) []byte {
+	return k.follow(c, at.environment, at.snapshot, updateEvent(at.snapshot.Updated), end.C, k.streams.again, func(s *projections.Snapshot, changed bool) []byte {
 		if _, err := k.access(key); err != nil {
 			return nil // the key has ended, and the stream with it
 		}
@@ -74,10 +79,11 @@ func (k *sdk) leave() { k.Server.streams.Add(-1) }
 
 // follow answers with an event stream about an environment: with what is first,
 // and then with what tell makes of each new snapshot, and of the same one where
-// nothing changed for a while. The stream ends when tell makes nothing of it,
-// and at the given end. It keeps no snapshot alive but the newest.
+// nothing changed for a while. A change is told again after some time, unless
+// that is 0. The stream ends when tell makes nothing of it, and at the given
+// end. It keeps no snapshot alive but the newest.
 func (k *sdk) follow(c echo.Context, id projections.EnvironmentID, snapshot *projections.Snapshot, first []byte,
-	end <-chan time.Time, tell func(s *projections.Snapshot, changed bool) []byte) error {
+	end <-chan time.Time, again time.Duration, tell func(s *projections.Snapshot, changed bool) []byte) error {
 	header := c.Response().Header()
 	header["Content-Type"] = contentTypeStream
 	header.Set("X-Accel-Buffering", "no") // nginx would hold events back
@@ -96,6 +102,7 @@ func (k *sdk) follow(c echo.Context, id projections.EnvironmentID, snapshot *pro
 	c.Response().WriteHeader(http.StatusOK)
 	heartbeat := time.NewTicker(k.streams.heartbeat)
 	defer heartbeat.Stop()
+	var repeat <-chan time.Time
 	for event := first; event != nil && send(event); {
 		select {
 		case <-snapshot.Superseded():
@@ -103,6 +110,11 @@ func (k *sdk) follow(c echo.Context, id projections.EnvironmentID, snapshot *pro
 				return nil // the environment is gone
 			}
 			event = tell(snapshot, true)
+			if again > 0 {
+				repeat = time.After(again) // of several changes the last is told again
+			}
+		case <-repeat:
+			event, repeat = tell(snapshot, true), nil
 		case <-heartbeat.C:
 			event = tell(snapshot, false)
 		case <-end:

@@ -73,7 +73,7 @@ func (l *listener) expect(want string) {
 
 func TestSDKStream(t *testing.T) {
 	f := newSDKFixture(t, sdkShop()...)
-	f.streams.life = time.Hour
+	f.streams.life, f.streams.again = time.Hour, 0
 	url := serveOn(t, httptest.NewUnstartedServer(f.handler))
 	l := f.listen(t, url)
 	l.expect(`event: environment_updated|data: {"updated_at": 1772359200.25}`)
@@ -88,6 +88,30 @@ func TestSDKStream(t *testing.T) {
 
 	f.commit(t, time.Second, domain.EnvironmentDeleted{Environment: "production"})
 	l.expect("")
+}
+
+// Who was told by one replica, and answered by another that was behind, has the old flags and the newer event; he is told once more. Of two changes that is
+// the newer one, and then there is silence.
+func TestSDKStreamTellsAgain(t *testing.T) {
+	f := newSDKFixture(t, sdkShop()...)
+	f.streams.life, f.streams.again, f.streams.heartbeat = time.Hour, 200*time.Millisecond, 300*time.Millisecond
+	l := f.listen(t, serveOn(t, httptest.NewUnstartedServer(f.handler)))
+	l.expect(`event: environment_updated|data: {"updated_at": 1772359200.25}`)
+	told := map[string]int{}
+	await := func(event string, times int) {
+		t.Helper()
+		for told[event] < times {
+			told[l.event()]++
+		}
+	}
+	f.commit(t, time.Second, domain.FeatureStateSet{Environment: "production", Feature: "checkout", Value: evaluation.String("new")})
+	f.commit(t, time.Second, domain.FeatureStateSet{Environment: "production", Feature: "checkout", Value: evaluation.String("newer")})
+	const last = `event: environment_updated|data: {"updated_at": 1772359202.25}`
+	await(last, 2)
+	await(": still here", told[": still here"]+3) // longer than it would take to be told a third time
+	if told[last] != 2 || len(told) > 3 {
+		t.Errorf("told %v", told)
+	}
 }
 
 func TestSDKStreamEnds(t *testing.T) {
@@ -135,10 +159,11 @@ func TestSDKStreamEnds(t *testing.T) {
 		f := newSDKFixture(t)
 		f.streams.heartbeat = 20 * time.Millisecond
 		server := httptest.NewUnstartedServer(f.handler)
-		server.Config.ReadTimeout, server.Config.WriteTimeout = 50*time.Millisecond, 50*time.Millisecond
+		const timeout = time.Second // in which any machine reads a request
+		server.Config.ReadTimeout, server.Config.WriteTimeout = timeout, timeout
 		l := f.listen(t, serveOn(t, server))
 		l.expect(first)
-		for range 10 {
+		for end := time.Now().Add(timeout + timeout/4); time.Now().Before(end); {
 			l.expect(": still here")
 		}
 	})

@@ -218,6 +218,21 @@ describe('@flagsmith/flagsmith in Chromium', { skip }, () => {
             t.diagnostic(`from asking for a change until the page has it: ${took.map(Math.round).join(', ')} ms`);
         });
 
+        test('the answer of a replica that is behind the one with the stream is made good soon', async () => {
+            await init({ realtime: true, eventSourceUrl, identity: 'nora' });
+            const path = 'identities/?identifier=nora';
+            const before = await fetch(apiUrl + path, { headers: { 'X-Environment-Key': clientKey, Origin: 'http://page.example' } });
+            const behind = { status: 200, contentType: 'application/json', headers: {}, body: await before.text() };
+            for (const name of ['access-control-allow-origin', 'access-control-expose-headers', 'x-flagsmith-document-updated-at']) {
+                behind.headers[name] = before.headers.get(name);
+            }
+            let answered = 0;
+            await page.route(`${apiUrl}${path}`, route => (answered++ ? route.fallback() : route.fulfill(behind)));
+            await feature('live', { value: 'after all' });
+            await sees('after all');
+            assert.equal(answered, 2);
+        });
+
         test('what changed while the stream was away is seen when it is back', async () => {
             await init({ realtime: true, eventSourceUrl });
             await feature('live', { value: 'with the stream' });
