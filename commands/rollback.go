@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,7 +24,8 @@ type Rollback struct {
 	Features []string `json:"features,omitzero"`
 	Segments []string `json:"segments,omitzero"`
 	// RestoreDeleted brings back features and segments that were deleted since,
-	// disabled in other environments.
+	// disabled in other environments, and deletes features again that were deleted
+	// then and have been restored since, unless others have taken them into use.
 	RestoreDeleted bool `json:"restore_deleted,omitempty"`
 	// PlanHash, where given, is that of the plan which was looked at; another
 	// plan is refused.
@@ -108,9 +110,14 @@ func (c Rollback) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 	if err := r.restore(); err != nil {
 		return Plan{}, err
 	}
-	r.features()
+	if err := r.features(); err != nil {
+		return Plan{}, err
+	}
 	r.segments()
 	r.identities()
+	if err := r.deleteRestored(p, in); err != nil {
+		return Plan{}, err
+	}
 	r.settings()
 	if r.numbers.err != nil {
 		return Plan{}, r.numbers.err
@@ -145,6 +152,7 @@ type rollback struct {
 	events    []domain.Event
 	warnings  []string
 	used      []string // segments that the overrides of then need
+	restored  []string // features that were deleted then and are here again
 }
 
 func (r *rollback) event(events ...domain.Event) { r.events = append(r.events, events...) }
@@ -191,7 +199,7 @@ func (r *rollback) restore() error {
 	}
 	before := len(r.events)
 	for key, old := range r.then.Segments.All() {
-		if r.now.Segments.Get(key) == nil && r.was.UsesSegment(key) {
+		if r.now.Segments.Get(key) == nil && r.needs(key) {
 			r.event(old.Recreated())
 			r.warn("segment %q was deleted since: it is restored, for all environments", key)
 		}
@@ -224,13 +232,117 @@ func (r *rollback) restore() error {
 	return nil
 }
 
-func (r *rollback) features() {
+// needs tells whether a segment of then is selected, or used by an override that is.
+func (r *rollback) needs(segment string) bool {
+	for feature := range r.was.Uses.Get(segment).All() {
+		if r.covers(feature) {
+			return true
+		}
+	}
+	return slices.Contains(r.command.Segments, segment)
+}
+
+// deleteRestored deletes features that were deleted then and have been restored
+// since, if asked to, so that the rollback of a rollback that restored them leads
+// back to where it began. Who has taken them into use elsewhere keeps them.
+func (r *rollback) deleteRestored(p *domain.Project, in *Inputs) error {
+	if !r.command.RestoreDeleted {
+		return nil
+	}
+	p, _ = p.Evolve(r.events, domain.Stamp{Position: p.Position})
+	for _, key := range r.restored {
+		var all []Command
+		for segment, s := range p.Segments.All() {
+			if s.Feature == key {
+				all = append(all, DeleteSegment{Segment: segment})
+			}
+		}
+		events, err := deleteAll(p, in, r.env.Key, append(all, DeleteFeature{Feature: key}))
+		if refusal, ok := errors.AsType[*domain.Error](err); ok {
+			r.warn("feature %q was restored since, and goes to its initial state instead of being deleted again: %s", key, refusal.Detail)
+			continue
+		} else if err != nil {
+			return err
+		}
+		p, _ = p.Evolve(events, domain.Stamp{Position: p.Position})
+		r.event(events...)
+		r.warn("feature %q was restored since: it is deleted again, for all environments", key)
+	}
+	return nil
+}
+
+// deleteAll deletes a feature and what is its own, the feature last. It is refused
+// where another environment than the given one has it enabled.
+func deleteAll(p *domain.Project, in *Inputs, env string, all []Command) ([]domain.Event, error) {
+	var events []domain.Event
+	for _, c := range all {
+		if d, is := c.(DeleteFeature); is {
+			for other, e := range p.Environments.All() {
+				if other != env && e.States.Get(d.Feature).Enabled {
+					return nil, domain.Refuse(domain.Conflict, "it is enabled in %s", other)
+				}
+			}
+		}
+		more, err := c.Decide(p, in)
+		if err != nil {
+			return nil, err
+		}
+		p, _ = p.Evolve(more, domain.Stamp{Position: p.Position})
+		events = append(events, more...)
+	}
+	return events, nil
+}
+
+// wasRestored tells of a feature that was not there then whether it had been
+// there before that.
+func (r *rollback) wasRestored(f *domain.Feature) (bool, error) {
+	if r.then.Features.Get(f.Key) != nil {
+		return false, nil
+	}
+	seed, err := r.views.Seed(r.then, r.env.Key, f)
+	if err != nil {
+		return false, fmt.Errorf("look for feature %s before version %d: %w", f.Key, r.command.Version, err)
+	}
+	return seed != 0, nil
+}
+
+// deletedSince says what became of something deleted, and what stands in the way
+// of its return: another of the key, or of one that differs only in case.
+func deletedSince(kind, key, other string) string {
+	switch other {
+	case "":
+		return fmt.Sprintf("%s %q was deleted since", kind, key)
+	case key:
+		return fmt.Sprintf("%s %q was deleted since, and another of that key exists now", kind, key)
+	}
+	return fmt.Sprintf("%s %q was deleted since, and %q, which differs only in case, exists now", kind, key, other)
+}
+
+// segmentNow is the key where there is such a segment now, and else "".
+func (r *rollback) segmentNow(key string) string {
+	if r.now.Segments.Get(key) == nil {
+		return ""
+	}
+	return key
+}
+
+func (r *rollback) features() error {
 	for key, f := range r.now.Features.All() {
 		if !r.covers(key) {
 			continue
 		}
 		if !r.survives(key) {
-			r.warn("feature %q was created later: it goes to its initial state", key)
+			restored, err := r.wasRestored(f)
+			switch {
+			case err != nil:
+				return err
+			case restored && r.command.RestoreDeleted:
+				r.restored = append(r.restored, key)
+			case restored:
+				r.warn("feature %q was deleted then and has been restored since: it goes to its initial state; with restore_deleted it is deleted again", key)
+			default:
+				r.warn("feature %q was created later: it goes to its initial state", key)
+			}
 			r.variants(f, f.Variants)
 			r.event(r.env.StateEvents(key, domain.FeatureState{Enabled: f.DefaultEnabled, Value: f.InitialValue, Weights: f.InitialWeights()})...)
 			r.event(r.env.OverrideEvents(key, nil)...)
@@ -242,9 +354,10 @@ func (r *rollback) features() {
 	}
 	for key := range r.then.Features.All() {
 		if r.covers(key) && !r.survives(key) {
-			r.warn("feature %q was deleted since: it is not restored", key)
+			r.warn("%s: it is not restored", deletedSince("feature", key, r.now.Folded.Get(strings.ToLower(key))))
 		}
 	}
+	return nil
 }
 
 func (r *rollback) variants(f *domain.Feature, want []domain.Variant) {
@@ -271,7 +384,7 @@ func (r *rollback) overridesOfThen(feature string) []domain.SegmentOverride {
 	var want []domain.SegmentOverride
 	for _, o := range then.List {
 		if s, old := r.now.Segments.Get(o.Segment), r.then.Segments.Get(o.Segment); s == nil || s.ID != old.ID {
-			r.warn("segment %q was deleted since: its override of feature %q is not restored", o.Segment, feature)
+			r.warn("%s: its override of feature %q is not restored", deletedSince("segment", o.Segment, r.segmentNow(o.Segment)), feature)
 			continue
 		}
 		want = append(want, o)
@@ -292,7 +405,7 @@ func (r *rollback) segments() {
 	for _, key := range wanted {
 		s, old := r.now.Segments.Get(key), r.then.Segments.Get(key)
 		if s == nil || s.ID != old.ID {
-			r.warn("segment %q was deleted since: it is not restored", key)
+			r.warn("%s: it is not restored", deletedSince("segment", key, r.segmentNow(key)))
 			continue
 		}
 		want, revision := old.Rules, old.Revision

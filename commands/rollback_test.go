@@ -73,7 +73,7 @@ func TestRollback(t *testing.T) {
 		},
 		"a feature that is another": {
 			since: []commands.Command{remove("us"), remove("beta"), commands.DeleteFeature{Feature: "checkout"}, commands.CreateFeature{Key: "checkout"}, override("checkout", "us", value("x"))},
-			want:  []string{"segment_override.removed.v1"}, partly: true, warnings: []string{`"checkout" was created later`, `"checkout" was deleted since`},
+			want:  []string{"segment_override.removed.v1"}, partly: true, warnings: []string{`"checkout" was created later`, `feature "checkout" was deleted since, and another of that key exists now: it is not restored`},
 		},
 		"a segment that went": {
 			since: []commands.Command{remove("us"), remove("beta"), commands.DeleteSegment{Segment: "us"}},
@@ -81,7 +81,7 @@ func TestRollback(t *testing.T) {
 		},
 		"a segment that is another": {
 			since:  []commands.Command{remove("us"), commands.DeleteSegment{Segment: "us"}, commands.CreateSegment{Key: "us", Rules: *rules("US")}},
-			partly: true, warnings: []string{`segment "us" was deleted since`},
+			partly: true, warnings: []string{`segment "us" was deleted since, and another of that key exists now: its override of feature "checkout" is not restored`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -261,7 +261,7 @@ func TestRollbackRestoresDeleted(t *testing.T) {
 	}
 	if slices.ContainsFunc(plan.Events, func(e domain.Event) bool { return e.EventType() == "feature.created.v1" }) ||
 		!slices.ContainsFunc(plan.Warnings, func(w string) bool {
-			return strings.Contains(w, `feature "search" was deleted since: it is not restored`)
+			return strings.Contains(w, `feature "search" was deleted since, and "Search", which differs only in case, exists now: it is not restored`)
 		}) {
 		t.Errorf("plan %v\nwarnings %q", told(t, plan.Events), plan.Warnings)
 	}
@@ -365,5 +365,73 @@ func TestRollbackSaysWhatItLeavesAlone(t *testing.T) {
 		if !slices.EqualFunc(plan.Warnings, test.want, strings.Contains) || pins != test.pins {
 			t.Errorf("%s: %d segments are pinned, want %d; warnings %q, want %q", name, pins, test.pins, plan.Warnings, test.want)
 		}
+	}
+}
+
+// A rollback that brought deleted things back can be rolled back with them, and
+// again, everywhere; but nothing that others use by then is taken from them.
+func TestRollbackOfARestoringRollback(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, prod()...)
+	l.must(t, commands.CreateSegment{Key: "own", Feature: "search", Rules: when("country", evaluation.Equal, "US")}, override("search", "own", enabled(true)))
+	full := map[string]string{"prod": l.digest(t, "prod"), "dev": l.digest(t, "dev")}
+	remove := func(segment string) commands.Command {
+		return commands.RemoveSegmentOverride{Environment: "prod", Feature: "search", Segment: segment}
+	}
+	l.must(t,
+		remove("own"), commands.DeleteSegment{Segment: "own"},
+		commands.RemoveIdentityOverride{Environment: "prod", Feature: "search", Identifier: "ana"}, commands.DeleteFeature{Feature: "search"},
+	)
+	gone := map[string]string{"prod": l.digest(t, "prod"), "dev": l.digest(t, "dev")}
+	back := func(version uint64, restore bool) commands.Plan {
+		t.Helper()
+		c := rollback(version)
+		c.RestoreDeleted = restore
+		plan, err := l.Preview(t.Context(), l.project(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Do(t.Context(), change(c)); err != nil {
+			t.Fatal(err)
+		}
+		return plan
+	}
+	check := func(what string, want map[string]string) {
+		t.Helper()
+		for env, want := range want {
+			if got := l.digest(t, env); got != want {
+				t.Errorf("%s: the digest of %s is %s, want %s", what, env, got, want)
+			}
+		}
+	}
+	for range 2 {
+		back(3, true)
+		check("restored", map[string]string{"prod": full["prod"]})
+		plan := back(4, true)
+		check("and deleted again", gone)
+		if p := l.project(); p.Features.Get("search") != nil || p.Segments.Get("own") != nil ||
+			!slices.ContainsFunc(plan.Warnings, func(w string) bool { return strings.Contains(w, `"search" was restored since: it is deleted again`) }) {
+			t.Errorf("not all is gone again: %q", plan.Warnings)
+		}
+	}
+
+	// Without being asked to it deletes nothing; nor what is in use elsewhere.
+	back(3, true)
+	if plan := back(4, false); l.project().Features.Get("search") == nil || !strings.Contains(strings.Join(plan.Warnings, "; "), "with restore_deleted it is deleted again") {
+		t.Errorf("warnings %q", plan.Warnings)
+	}
+	l.must(t, commands.SetFeatureState{Environment: "dev", Feature: "search", StateInput: enabled(true)})
+	if plan := back(4, true); l.project().Features.Get("search") == nil || !strings.Contains(strings.Join(plan.Warnings, "; "), "instead of being deleted again: it is enabled in dev") {
+		t.Errorf("warnings %q", plan.Warnings)
+	}
+
+	// What comes back is what the selection asks for.
+	l.must(t, commands.SetFeatureState{Environment: "dev", Feature: "search", StateInput: enabled(false)})
+	back(4, true)
+	c := rollback(3)
+	c.RestoreDeleted, c.Features = true, []string{"checkout"}
+	if result, err := l.Do(t.Context(), change(c)); err != nil || len(result.Events) > 0 {
+		t.Errorf("a rollback of another feature restores %v, error %v", told(t, result.Events), err)
 	}
 }

@@ -410,6 +410,37 @@ func TestAdminFeatureCoverage(t *testing.T) {
 	}
 }
 
+// Lists of versions can be asked of the past, too; what names its times itself takes no other. Overrides show where their segments are pinned,
+// and what a feature depended on shows the commits that made it so.
+func TestAdminVersionsAsOf(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	var environment struct{ Version uint64 }
+	a.get(E, &environment)
+	v := environment.Version
+	a.run([]call{
+		{"PATCH", P + "/segments/west", "", "", `{"rules":[{"field":"country","operator":"in","values":["MX"]}]}`, 200, ""},
+		{"POST", E + "/rollback", "", "", fmt.Sprintf(`{"version":%d,"plan_hash":"any","reason":"too early"}`, v), 200, ""},
+		{"GET", fmt.Sprintf("%s/versions?limit=1&as_of=%d", E, v), "", "", "", 200, fmt.Sprintf(`{"items":[{"version":%d,`, v)},
+		{"GET", fmt.Sprintf("%s/versions?limit=1&as_of=latest", E), "", "", "", 200, fmt.Sprintf(`{"items":[{"version":%d,`, v+2)},
+		{"GET", fmt.Sprintf("%s/versions/%d?as_of=%d", E, v, v), "", "", "", 200, fmt.Sprintf(`"version":%d,`, v)},
+		{"GET", fmt.Sprintf("%s/versions/%d?as_of=%d", E, v+1, v), "", "", "", 404, fmt.Sprintf("version %d was not there yet", v+1)},
+		{"GET", fmt.Sprintf("%s/diff?from=live@%d..test@latest", E, v), "", "", "", 200, fmt.Sprintf(`{"from":{"environment":"live","version":%d, ... "to":{"environment":"test",`, v)},
+		{"GET", E + "/diff?from=1&as_of=1", "", "", "", 400, `there is no parameter \"as_of\" here`},
+		{"GET", E + "/features/checkout/analytics?as_of=1", "", "", "", 400, `there is no parameter \"as_of\" here`},
+		{"GET", E + "/features/checkout", "", "", "", 200, `"segment":"west" ... "pinned_revision":1`},
+		{"GET", E + "/features", "", "", "", 200, `"segment":"west" ... "pinned_revision":1`},
+		{"GET", "/admin/v1/audit?project=shop&environment=live&affects=feature:checkout&limit=1", "", "", "", 200, `"effective":{"before":{"state":`},
+	})
+	if got := a.ask(call{method: "GET", path: fmt.Sprintf("%s/features?as_of=%d", E, v), status: 200}).body; strings.Contains(got, "pinned") {
+		t.Errorf("before the rollback something is pinned: %s", got)
+	}
+	got := a.ask(call{method: "GET", path: "/admin/v1/audit?project=shop&environment=live&affects=feature:checkout", status: 200}).body
+	if strings.Contains(got, `"changed":{"position":0`) || strings.Contains(got, "0001-01-01") {
+		t.Errorf("something was changed before the beginning of time: %s", got)
+	}
+}
+
 // Cases are run as of the past, too.
 func TestAdminTestsOfThePast(t *testing.T) {
 	a := newAdmin(t)

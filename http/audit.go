@@ -439,12 +439,14 @@ func (s *Server) listVersions(r *request) error {
 			return err
 		}
 	}
-	if r.asOf != "" && below == 0 {
+	if r.asOf != "" {
 		newest, err := s.Views.VersionAt(r.environmentID(), r.project.Position)
 		if err != nil {
 			return err
 		}
-		below = newest.Version + 1
+		if below == 0 || below > newest.Version {
+			below = newest.Version + 1
+		}
 	}
 	versions, err := s.Views.Versions(r.environmentID(), below, limit)
 	if err != nil {
@@ -473,6 +475,9 @@ func (s *Server) getVersion(r *request) error {
 	version, err := s.Views.Version(r.environmentID(), number)
 	if err != nil {
 		return err
+	}
+	if r.asOf != "" && version.Position > r.project.Position {
+		return domain.RefuseField(domain.NotFound, "version", "version %d was not there yet at position %d", number, r.project.Position)
 	}
 	shown, err := r.showVersion(version)
 	if err != nil {
@@ -516,7 +521,11 @@ type shownSegment struct {
 func contentOf(p *domain.Project, env *domain.Environment) environmentContent {
 	c := environmentContent{Features: []shownState{}, Segments: []shownSegment{}, Identities: []shownOverrides{}}
 	for _, f := range p.Features.All() {
-		c.Features = append(c.Features, showState(env, f))
+		state := showState(env, f)
+		for i := range state.SegmentOverrides {
+			state.SegmentOverrides[i].PinnedRevision = 0 // the segments tell
+		}
+		c.Features = append(c.Features, state)
 	}
 	for key := range env.Uses.All() {
 		seg := *p.Segments.Get(key)

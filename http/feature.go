@@ -109,19 +109,32 @@ type shownState struct {
 	Weights  map[string]float64 `json:"weights,omitempty"`
 	Variants []domain.Variant   `json:"variants,omitempty"`
 	// VariantsPinned tells that the environment holds older variants.
-	VariantsPinned   bool                     `json:"variants_pinned,omitempty"`
-	SegmentOverrides []domain.SegmentOverride `json:"segment_overrides"` // strongest first
-	Changed          domain.Stamp             `json:"changed"`
+	VariantsPinned   bool            `json:"variants_pinned,omitempty"`
+	SegmentOverrides []shownOverride `json:"segment_overrides"` // strongest first
+	Changed          domain.Stamp    `json:"changed"`
+}
+
+// shownOverride is a segment override, with the revision of the segment's rules
+// that the environment holds where that is an old one.
+type shownOverride struct {
+	domain.SegmentOverride
+	PinnedRevision int `json:"pinned_revision,omitempty"`
 }
 
 func showState(env *domain.Environment, f *domain.Feature) shownState {
 	state := env.States.Get(f.Key)
 	shown := shownState{
 		Feature: f.Key, Enabled: state.Enabled, Value: state.Value, Weights: state.Weights, Variants: env.VariantsIn(f),
-		VariantsPinned: env.VariantsPins.Get(f.Key) != nil, SegmentOverrides: []domain.SegmentOverride{}, Changed: state.Changed,
+		VariantsPinned: env.VariantsPins.Get(f.Key) != nil, SegmentOverrides: []shownOverride{}, Changed: state.Changed,
 	}
-	if o := env.Overrides.Get(f.Key); o != nil && len(o.List) > 0 {
-		shown.SegmentOverrides = o.List
+	if o := env.Overrides.Get(f.Key); o != nil {
+		for _, override := range o.List {
+			one := shownOverride{SegmentOverride: override}
+			if pin := env.SegmentPins.Get(override.Segment); pin != nil {
+				one.PinnedRevision = pin.Revision
+			}
+			shown.SegmentOverrides = append(shown.SegmentOverrides, one)
+		}
 	}
 	return shown
 }

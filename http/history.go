@@ -184,11 +184,15 @@ type partChange struct {
 
 // diff compares an environment at two points of its history, or with another.
 func (s *Server) diff(r *request) error {
-	from, err := r.momentOf("from", r.QueryParam("from"))
+	begin, end := r.QueryParam("from"), r.QueryParam("to")
+	if first, last, both := strings.Cut(begin, ".."); both && end == "" {
+		begin, end = first, last
+	}
+	from, err := r.momentOf("from", begin)
 	if err != nil {
 		return err
 	}
-	to, err := r.momentOf("to", r.QueryParam("to"))
+	to, err := r.momentOf("to", end)
 	if err != nil {
 		return err
 	}

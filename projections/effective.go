@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -41,15 +43,49 @@ func effectiveChange(tx *bbolt.Tx, id EnvironmentID, feature string, position ui
 	if err != nil {
 		return nil, err
 	}
-	if bytes.Equal(before, after) {
+	then, err := encode(before.undated())
+	if err != nil {
+		return nil, err
+	}
+	if now, err := encode(after.undated()); err != nil || bytes.Equal(then, now) {
+		return nil, err
+	}
+	var change EffectiveChange
+	if change.Before, err = encodeOrNil(before); err != nil {
+		return nil, err
+	}
+	change.After, err = encodeOrNil(after)
+	return &change, err
+}
+
+func encodeOrNil(e *effective) (json.RawMessage, error) {
+	if e == nil {
 		return nil, nil
 	}
-	return &EffectiveChange{before, after}, nil
+	return encode(e)
+}
+
+// undated leaves out which commits made the parts what they are.
+func (e *effective) undated() *effective {
+	if e == nil {
+		return nil
+	}
+	u, state := *e, *e.State
+	state.Changed = domain.Stamp{}
+	u.State, u.Overrides, u.Identities = &state, slices.Clone(e.Overrides), maps.Clone(e.Identities)
+	for i := range u.Overrides {
+		u.Overrides[i].Changed = domain.Stamp{}
+	}
+	for surrogate, o := range u.Identities {
+		o.Changed = domain.Stamp{}
+		u.Identities[surrogate] = o
+	}
+	return &u
 }
 
 // effectiveAt reads it from the images at the position; nil where the feature
 // did not exist.
-func effectiveAt(c *bbolt.Cursor, id EnvironmentID, feature string, position uint64, identities []string) (json.RawMessage, error) {
+func effectiveAt(c *bbolt.Cursor, id EnvironmentID, feature string, position uint64, identities []string) (*effective, error) {
 	project := EnvironmentID{Project: id.Project}
 	var e effective
 	var list domain.SegmentOverrides
@@ -94,11 +130,9 @@ func effectiveAt(c *bbolt.Cursor, id EnvironmentID, feature string, position uin
 		} else if pinned {
 			s.Rules = held.Rules
 		}
-		o.Changed = domain.Stamp{}
 		e.Overrides = append(e.Overrides, o)
 		e.Segments[o.Segment] = s.Rules
 	}
-	e.State.Changed = domain.Stamp{}
 	for _, surrogate := range identities {
 		var own domain.IdentityOverrides
 		if _, err := read(id, domain.KindIdentity, surrogate, &own); err != nil {
@@ -108,9 +142,8 @@ func effectiveAt(c *bbolt.Cursor, id EnvironmentID, feature string, position uin
 			if e.Identities == nil {
 				e.Identities = map[string]domain.IdentityOverride{}
 			}
-			o.Changed = domain.Stamp{}
 			e.Identities[surrogate] = o
 		}
 	}
-	return encode(e)
+	return &e, nil
 }

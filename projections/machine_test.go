@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -362,6 +363,54 @@ func TestRollback(t *testing.T) {
 			if len(m.log) != commits {
 				t.Fatalf("a rollback of %s to the present recorded %s", key, m.log[commits].Raw)
 			}
+		}
+		m.close(t)
+	})
+}
+
+// What was deleted comes back with a rollback that is asked to restore it, and goes again when that is rolled back in the same way: the digests
+// are what they were, there and, after both, everywhere. Only a key that was taken meanwhile, somebody who was erased and what came later
+// stand in the way.
+func TestRollbackRestoring(t *testing.T) {
+	root := memoryDir(t)
+	rapid.Check(t, func(t *rapid.T) {
+		m := newMachine(t, subdirectory(t, root))
+		for range 14 {
+			m.step(t, true)
+		}
+		keys := slices.Sorted(maps.Keys(maps.Collect(m.shop().Environments.All())))
+		if len(keys) == 0 {
+			return
+		}
+		key := rapid.SampledFrom(keys).Draw(t, "environment")
+		id := m.id(key)
+		version := rapid.Uint64Range(1, m.CurrentVersion(id)).Draw(t, "version")
+		then, begin, digests := m.versions[id][version-1], m.CurrentVersion(id), m.digests()
+		back := func(version uint64) []string {
+			c := commands.Rollback{Environment: key, Version: version, RestoreDeleted: true}
+			plan, err := m.service.Preview(context.Background(), m.shop(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			commits := len(m.log)
+			m.do(t, c)
+			if len(m.log) > commits {
+				m.check(t)
+			}
+			return plan.Warnings
+		}
+		inTheWay := func(warnings []string) bool {
+			return slices.ContainsFunc(warnings, func(w string) bool {
+				return strings.Contains(w, "exists now") || strings.Contains(w, "erased since") || strings.Contains(w, "its initial state")
+			})
+		}
+		warnings := back(version)
+		if got := m.digests()[key]; got != then.digest && !inTheWay(warnings) {
+			t.Fatalf("rolled back to version %d of %s the digest is %s, and was %s, with warnings %q", version, key, got, then.digest, warnings)
+		}
+		again := back(begin)
+		if got := m.digests(); !maps.Equal(got, digests) && !inTheWay(again) {
+			t.Fatalf("the rollback of %s to version %d rolled back leads to %s, want %s, with warnings %q and then %q", key, version, got, digests, warnings, again)
 		}
 		m.close(t)
 	})

@@ -101,7 +101,7 @@ func (c *client) diffCommand() *cobra.Command {
 		Short: "In what the environment differs between two points of its history, or from another",
 		Long: "In what the environment differs between two points of its history, or from another.\n" +
 			"A point is a version, a time as of RFC 3339, position:42 or latest (which TO is by default),\n" +
-			"of another environment with its key in front: diff production@12 staging@latest.",
+			"of another environment with its key in front: diff production@12 staging@latest, or diff production@12..staging@latest.",
 		Args:    arguments(cobra.RangeArgs(1, 2)),
 		PreRunE: c.needs("project", "environment"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -311,7 +311,7 @@ func (c *client) rollbackCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringSliceVar(&features, "features", nil, "only these features (a,b,c)")
 	f.StringSliceVar(&segments, "segments", nil, "only these segments (a,b,c)")
-	f.BoolVar(&restoreDeleted, "restore-deleted", false, "bring features and segments back that were deleted since")
+	f.BoolVar(&restoreDeleted, "restore-deleted", false, "bring back what was deleted since, and delete again what was restored since")
 	return cmd
 }
 
@@ -338,6 +338,11 @@ func (c *client) undoCommand() *cobra.Command {
 					return usageError{fmt.Errorf("%q is not a position", args[0])}
 				}
 				body["position"] = position
+			}
+			for name, value := range map[string]string{"from": from, "to": to} {
+				if _, err := time.Parse(time.RFC3339, value); value != "" && err != nil {
+					return usageError{fmt.Errorf("--%s: %q is not a time as of RFC 3339, such as 2026-05-03T14:02:00Z", name, value)}
+				}
 			}
 			if len(body) == 0 {
 				return usageError{errors.New("say what to undo: a position, or a flag that selects commits")}

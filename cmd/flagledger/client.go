@@ -268,10 +268,10 @@ func (p *paging) flags(f *pflag.FlagSet) {
 // list shows a page of a list, or all pages. With --json each page is printed
 // as it came, one behind the other.
 func list[T any](cmd *cobra.Command, c *client, p paging, path string, query url.Values, text func([]T)) error {
-	if p.all && p.limit == 0 {
+	if p.all && !cmd.Flags().Changed("limit") {
 		p.limit = 500
 	}
-	if p.limit != 0 {
+	if p.limit != 0 || cmd.Flags().Changed("limit") {
 		query.Set("limit", fmt.Sprint(p.limit))
 	}
 	var items []T
