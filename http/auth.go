@@ -191,7 +191,7 @@ func (r *request) checkQuery(known []string) error {
 	switch {
 	case r.Request().Method == http.MethodDelete:
 		known = append(slices.Clone(known), "reason", "ticket", "override_tests")
-	case r.reads() && r.project != nil && !slices.Contains(known, "from"): // which names its times itself
+	case r.reads() && r.project != nil && !slices.Contains(known, "by"): // of usage, which lies outside the log
 		known = append(slices.Clone(known), "as_of")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.QueryParams())) {

@@ -19,6 +19,9 @@ import (
 // what was asked for where it lies after the newest commit.
 func (r *request) pointInTime(field, asked string, env projections.EnvironmentID) (uint64, error) {
 	newest := r.server.Views.Position()
+	if r.asOf != "" {
+		newest = r.project.Position
+	}
 	if asked == "" || asked == "latest" {
 		return newest, nil
 	}
