@@ -108,7 +108,7 @@ func TestSecrets(t *testing.T) {
 	metrics := p.do(request{path: "/metrics"}, nil)
 	lacks(t, "the metrics", string(metrics.body), secrets)
 
-	if entries := string(p.do(request{path: "/admin/v1/audit?project=shop&q=&object=feature:checkout"}, nil).body); !strings.Contains(entries, secretOverride) {
+	if entries := string(p.do(request{path: "/admin/v1/audit?project=shop&object=feature:checkout"}, nil).body); !strings.Contains(entries, secretOverride) {
 		t.Errorf("the audit does not name who has an override: %s", entries)
 	}
 	p.do(request{method: "DELETE", path: live + "/identities/" + secretOverride}, nil)
