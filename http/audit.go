@@ -195,8 +195,8 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 		switch name {
 		case "affects":
 			var o domain.Object
-			if o, err = domain.ParseObject(value); err == nil && o.Kind != domain.KindFeature {
-				err = domain.RefuseField(domain.Malformed, name, "%q is not a feature; write feature:key", value)
+			if o, err = domain.ParseObject(value); err == nil && (o.Kind != domain.KindFeature || o.Key == domain.AnyKey) {
+				err = domain.RefuseField(domain.Malformed, name, "%q is not one feature; write feature:key", value)
 			}
 			q.Affects = o.Key
 		case "reason":
@@ -474,7 +474,7 @@ func (s *Server) getVersion(r *request) error {
 	}
 	version, err := s.Views.Version(r.environmentID(), number)
 	if err != nil {
-		return err
+		return inField("version", err)
 	}
 	if r.asOf != "" && version.Position > r.project.Position {
 		return domain.RefuseField(domain.NotFound, "version", "version %d was not there yet at position %d", number, r.project.Position)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -43,7 +44,7 @@ func (r *request) pointInTime(field, asked string, env projections.EnvironmentID
 			return 0, domain.RefuseField(domain.Malformed, field, "versions are 1, 2, 3 ...")
 		}
 		v, err := r.server.Views.Version(env, version)
-		return v.Position, err
+		return v.Position, inField(field, err)
 	}
 	t, err := time.Parse(time.RFC3339, asked)
 	if err != nil {
@@ -57,6 +58,17 @@ func (r *request) pointInTime(field, asked string, env projections.EnvironmentID
 		err = domain.RefuseField(domain.NotFound, field, "nothing was recorded yet at %s", asked)
 	}
 	return position, err
+}
+
+// inField says which field of the request a refusal is about that names none.
+func inField(field string, err error) error {
+	refusal, is := errors.AsType[*domain.Error](err)
+	if !is || refusal.Field != "" {
+		return err
+	}
+	named := *refusal
+	named.Field = field
+	return &named
 }
 
 // goBack makes the request about the project as it was at the point in time
@@ -390,10 +402,11 @@ func (s *Server) rollback(r *request) error {
 func (s *Server) undo(r *request) error {
 	var body struct {
 		why
-		Position      uint64       `json:"position"`
-		Actor         string       `json:"actor"`
-		ChangeRequest string       `json:"change_request"`
-		CorrelationID string       `json:"correlation_id"`
+		Position      *uint64      `json:"position"`
+		Actor         *string      `json:"actor"`
+		Token         *string      `json:"token"`
+		ChangeRequest *string      `json:"change_request"`
+		CorrelationID *string      `json:"correlation_id"`
 		From          optionalTime `json:"from"`
 		To            optionalTime `json:"to"`
 		DryRun        bool         `json:"dry_run"`
@@ -406,10 +419,30 @@ func (s *Server) undo(r *request) error {
 	if err := checkSpan(body.From.Time, body.To.Time); err != nil {
 		return err
 	}
-	c := commands.Undo{Selection: domain.Selection{
-		Position: body.Position, Actor: body.Actor, ChangeRequest: body.ChangeRequest, CorrelationID: body.CorrelationID,
-		From: body.From.Time, To: body.To.Time,
-	}}
+	c := commands.Undo{Selection: domain.Selection{From: body.From.Time, To: body.To.Time}}
+	if body.Position != nil {
+		if c.Selection.Position = *body.Position; c.Selection.Position == 0 {
+			return domain.RefuseField(domain.Malformed, "position", "positions are 1, 2, 3 ...")
+		}
+	}
+	for _, given := range []struct {
+		field string
+		value *string
+		into  *string
+	}{
+		{"actor", body.Actor, &c.Selection.Actor}, {"token", body.Token, &c.Selection.Actor}, // a token is the actor of what it did
+		{"change_request", body.ChangeRequest, &c.Selection.ChangeRequest}, {"correlation_id", body.CorrelationID, &c.Selection.CorrelationID},
+	} {
+		switch {
+		case given.value == nil:
+			continue
+		case domain.Trim(*given.value) == "": // which would select more, not less
+			return domain.RefuseField(domain.Malformed, given.field, "%s is empty: leave it out, or say which", given.field)
+		case *given.into != "" && *given.into != *given.value:
+			return domain.RefuseField(domain.Malformed, given.field, "a token is the actor of what it did: name token or actor, or the same id as both")
+		}
+		*given.into = *given.value
+	}
 	plan, result, err := r.carryOut(body.why, c, body.DryRun, body.PlanHash, body.Sample, func(hash string) commands.Command {
 		c.PlanHash = hash
 		return c

@@ -1125,7 +1125,8 @@ func TestDocumentWalk(t *testing.T) {
 		{"POST", e + "/evaluate", `{"identifier":"ada","as_of":"10","explain":true}`, 200, ""},
 		{"POST", e + "/evaluate", `{"traits":{"email":"cy@example.com","country":"US"},"feature":"search","explain":true}`, 200, ""},
 		{"POST", p + "/undo", `{"position":1}`, 422, ""},
-		{"POST", p + "/undo", `{"position":32,"actor":"","change_request":"","correlation_id":"","from":null,"to":null,"dry_run":true,"impact":{"stored":1}}`, 200, ""},
+		{"POST", p + "/undo", `{"position":32,"from":null,"to":null,"dry_run":true,"impact":{"stored":1}}`, 200, ""},
+		{"POST", p + "/undo", `{"actor":"nobody","token":"nobody","change_request":"1","correlation_id":"c1","dry_run":true}`, 404, ""},
 		{"DELETE", e + "/pins/segments/beta" + done, "", 204, ""},
 		{"DELETE", e + "/pins/variants/search" + done, "", 204, ""},
 

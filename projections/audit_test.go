@@ -380,3 +380,52 @@ func TestAnswer(t *testing.T) {
 		l.open(t)
 	}
 }
+
+// The commits of a change request, an undertaking or an actor are found together, for the audit and to be
+// undone, newest first.
+func TestPastChangesOfASelection(t *testing.T) {
+	v := emptyViews(t)
+	for _, rec := range shopLog(t, 7) {
+		switch rec.Position {
+		case 3, 6:
+			rec.ChangeRequest = "cr-1"
+		case 4:
+			rec.ChangeRequest, rec.CorrelationID = "cr-2", "undertaking"
+		case 5:
+			rec.Actor.ID, rec.CorrelationID = "ben", "undertaking"
+		}
+		again, err := recorded(rec.Commit, rec.Position)
+		if err == nil {
+			err = v.Apply(again, 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	shop := domain.ProjectID("shop")
+	for _, test := range []struct {
+		s    domain.Selection
+		want []uint64
+	}{
+		{domain.Selection{ChangeRequest: "cr-1"}, []uint64{6, 3}},
+		{domain.Selection{ChangeRequest: "cr-1", From: minute(4)}, []uint64{6}},
+		{domain.Selection{ChangeRequest: "CR-2"}, []uint64{4}},
+		{domain.Selection{CorrelationID: "undertaking"}, []uint64{5, 4}},
+		{domain.Selection{CorrelationID: "undertaking", Actor: "ben"}, []uint64{5}},
+		{domain.Selection{Actor: "ana", From: minute(4), To: minute(7)}, []uint64{6, 4}},
+		{domain.Selection{Position: 5}, []uint64{5}},
+		{domain.Selection{ChangeRequest: "cr-3"}, nil},
+	} {
+		changes, err := v.PastChanges(shop, test.s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []uint64
+		for _, c := range changes {
+			got = append(got, c.Position)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%+v selects %v, want %v", test.s, got, test.want)
+		}
+	}
+}

@@ -1,8 +1,10 @@
 package httpapi_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 )
@@ -93,5 +95,82 @@ func TestAdminPastOfWhatIsGone(t *testing.T) {
 		{"GET", "/admin/v1/audit?project=shop&object=segment:west&limit=1", "Auditor", "", "", 200, `"action":"deleted"`},
 		{"POST", P + "/features", "", "", `{"key":"banner","initial_value":"new"}`, 201, ""},
 		{"GET", P + "/features/banner?" + asOf(""), "Viewer", "", "", 200, `"initial_value":null`},
+	})
+}
+
+// An undo of what one token did, of an undertaking or of a time takes back what they did and keeps the rest; what others have
+// changed since in the same fields is told field by field, and nothing is done.
+func TestAdminUndoOfMany(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	a.token("Ben", `{"role":"editor","project":"shop"}`)
+	a.token("Eve", `{"role":"editor","project":"shop"}`)
+	var ben struct{ ID string }
+	if err := json.Unmarshal([]byte(a.ask(call{method: "GET", path: "/admin/v1/whoami", token: "Ben", status: 200}).body), &ben); err != nil {
+		t.Fatal(err)
+	}
+	recordedAt := func(position uint64) string {
+		var e auditEntry
+		a.get(fmt.Sprintf("/admin/v1/audit/%d", position), &e)
+		return e.RecordedAt.Format(time.RFC3339Nano)
+	}
+	state := func(feature, want string) {
+		t.Helper()
+		a.check(call{method: "GET", path: E + "/features/" + feature, status: 200, contains: want}, a.send(call{method: "GET", path: E + "/features/" + feature}))
+	}
+	a.run([]call{
+		{"PATCH", E + "/features/checkout", "Ben", "Correlation-Id: campaign", `{"value":"by Ben"}`, 200, ""},
+		{"PATCH", E + "/features/search", "Ben", "", `{"value":"by Ben"}`, 200, ""},
+		{"PATCH", E + "/features/checkout", "Eve", "Correlation-Id: campaign", `{"enabled":false}`, 200, ""},
+		{"PATCH", E + "/features/banner", "Eve", "", `{"value":"by Eve"}`, 200, ""},
+	})
+	last := a.views.Position()
+	for selection, want := range map[string]string{ // what would be undone of the four, in a preview
+		fmt.Sprintf(`"actor":%q`, ben.ID):                                                      `"object":"state:live/checkout" ... "object":"state:live/search"`,
+		fmt.Sprintf(`"token":%q,"from":%q`, ben.ID, recordedAt(last-2)):                        `"object":"state:live/search"`,
+		`"correlation_id":"campaign"`:                                                          `"object":"state:live/checkout"`,
+		fmt.Sprintf(`"from":%q,"to":%q`, recordedAt(last-1), recordedAt(last)):                 `"object":"state:live/checkout"`,
+		fmt.Sprintf(`"from":%q,"token":%q,"correlation_id":"campaign"`, recordedAt(1), ben.ID): `"object":"state:live/checkout"`,
+	} {
+		got := a.ask(call{method: "POST", path: P + "/undo", body: "{" + selection + `,"dry_run":true}`, status: 200, contains: want})
+		if n := strings.Count(got.body, `"object":`); n != strings.Count(want, `"object":`) {
+			t.Errorf("%s would undo %d objects: %s", selection, n, got.body)
+		}
+	}
+	a.ask(call{method: "POST", path: P + "/undo", body: fmt.Sprintf(`{"token":%q,"dry_run":true}`, ben.ID), status: 200})
+	seen := a.last["plan_hash"]
+	a.run([]call{
+		{"PATCH", E + "/features/search", "Eve", "", `{"enabled":true}`, 200, ""}, // the same object, another field
+		{"POST", P + "/undo", "", "", fmt.Sprintf(`{"token":%q,"plan_hash":%q,"reason":"r"}`, ben.ID, seen), 409, `"field":"plan_hash"`},
+		{"PATCH", E + "/features/search", "Eve", "", `{"value":"by Eve"}`, 200, ""},
+		{"PATCH", E + "/features/checkout", "Eve", "", `{"value":"by Eve"}`, 200, ""},
+	})
+	before := a.views.Position()
+	got := a.ask(call{method: "POST", path: P + "/undo", body: fmt.Sprintf(`{"token":%q,"plan_hash":"any","reason":"r"}`, ben.ID), status: 409, contains: "nothing was done"})
+	for _, field := range []string{`"field":"state:live/checkout/value"`, `"field":"state:live/search/value"`} {
+		if !strings.Contains(got.body, field) {
+			t.Errorf("no conflict in %s: %s", field, got.body)
+		}
+	}
+	if a.views.Position() != before {
+		t.Error("half of it was done")
+	}
+	a.run([]call{
+		{"PATCH", E + "/features/checkout", "Eve", "", `{"value":"by Ben"}`, 200, ""},
+		{"PATCH", E + "/features/search", "Eve", "", `{"value":"by Ben"}`, 200, ""},
+		{"POST", P + "/undo", "", "", fmt.Sprintf(`{"token":%q,"plan_hash":"any","reason":"r"}`, ben.ID), 200, `"recorded":true`},
+	})
+	state("checkout", `"enabled":false,"value":"classic"`)
+	state("search", `"enabled":true,"value":"classic"`)
+	state("banner", `"value":"by Eve"`)
+	a.run([]call{
+		{"POST", P + "/undo", "", "", `{"actor":"","from":"2020-01-01T00:00:00Z","dry_run":true}`, 400, `"field":"actor"`},
+		{"POST", P + "/undo", "", "", `{"correlation_id":"  ","dry_run":true}`, 400, `"field":"correlation_id"`},
+		{"POST", P + "/undo", "", "", `{"position":0,"actor":"x","dry_run":true}`, 400, `"field":"position"`},
+		{"POST", P + "/undo", "", "", `{"actor":"x","token":"y","dry_run":true}`, 400, `"field":"token"`},
+		{"POST", E + "/rollback", "", "", `{"to":"99","dry_run":true}`, 404, `"field":"to"`},
+		{"POST", E + "/rollback", "", "", `{"version":99,"dry_run":true}`, 404, `"field":"version"`},
+		{"GET", E + "/versions/99", "", "", "", 404, `"field":"version"`},
+		{"GET", "/admin/v1/audit?project=shop&environment=live&affects=feature:*", "", "", "", 400, `"field":"affects"`},
 	})
 }
