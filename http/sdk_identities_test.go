@@ -20,6 +20,8 @@ func TestSDKIdentities(t *testing.T) {
 	f.commit(t, time.Second,
 		domain.IdentityOverrideSet{Environment: "production", Identity: "surrogate of vip", Feature: "checkout", Enabled: false, Value: evaluation.String("concierge")},
 		domain.IdentityOverrideSet{Environment: "production", Identity: "surrogate of vip", Feature: "New_Search", Enabled: true, Variant: "list"},
+		domain.IdentityOverrideSet{Environment: "production", Identity: "surrogate of seven", Feature: "checkout", Enabled: true, Value: evaluation.Int(7)},
+		domain.IdentityOverrideSet{Environment: "production", Identity: "surrogate of none", Feature: "checkout", Enabled: true, Value: evaluation.Null()},
 	)
 	const identities = "/api/v1/identities/"
 	beta := `"feature_state_value":"one page","environment":2,"identity":null,"feature_segment":null,"enabled":true,"variant":null,"reason":"TARGETING_MATCH; segment=Beta users"`
@@ -50,6 +52,8 @@ func TestSDKIdentities(t *testing.T) {
 		{name: "lists and objects become texts", path: identities, body: `{"identifier":"l","traits":[{"trait_key":"a","trait_value":["it's",1,2.50,true,null,{"k":"\u00e9\n\u0001"}]},{"trait_key":"b","trait_value":{"x":[],"y":{}}}]}`, status: 200,
 			contains: `"trait_value":"[\"it's\", 1, 2.5, True, None, {'k': 'é\\n\\x01'}]","transient":false},{"id":null,"trait_key":"b","trait_value":"{'x': [], 'y': {}}"`},
 		{name: "an identity override", path: identities + "?identifier=vip", status: 200, contains: `"feature_state_value":"concierge","environment":2,"identity":null,"feature_segment":null,"enabled":false,"variant":null,"reason":"TARGETING_MATCH; segment=identity_overrides"`},
+		{name: "an identity override that is a number", path: identities + "?identifier=seven&feature=checkout", status: 200, contains: `"feature_state_value":7,`},
+		{name: "an identity override that is null", path: identities + "?identifier=none&feature=checkout", status: 200, contains: `"feature_state_value":null,`},
 		{name: "an identity override with a variant", path: identities + "?identifier=vip", status: 200, contains: `"feature_state_value":"list","environment":2,"identity":null,"feature_segment":null,"enabled":true,"variant":"list","reason":"TARGETING_MATCH; segment=identity_overrides"`},
 		{name: "of a transient identity too", path: identities + "?identifier=vip&transient=1&feature=checkout", status: 200, contains: "concierge"},
 		{name: "a split", path: identities + "?identifier=ada&feature=new_search", status: 200, contains: `"reason":"SPLIT; weight=`},

@@ -59,6 +59,18 @@ func TestKnownDivergences(t *testing.T) {
 		// Node, Go: the sign is that of the number.
 		{on("x", evaluation.Modulo, "4|3"), integer(-1), true, refused,
 			all(on("x", evaluation.GreaterThanInclusive, "0"), on("x", evaluation.Modulo, "4|3")), false},
+		// Texts that read like numbers: Node and Go compare, look into and hash the texts. See TestIdentifiersThatReadLikeNumbers, too.
+		{on("x", evaluation.LessThan, "m"), text("12"), false, refused, all(on("x", evaluation.Regex, "^[^-0-9]"), on("x", evaluation.LessThan, "m")), false},
+		{on("x", evaluation.GreaterThan, ""), text("007"), false, refused, all(on("x", evaluation.Regex, notNumber), on("x", evaluation.GreaterThan, "")), false},
+		{on("x", evaluation.LessThan, "2024-01-31"), text("12"), false, refused, all(on("x", evaluation.Regex, "^[0-9]+[^.0-9]"), on("x", evaluation.LessThan, "2024-01-31")), false},
+		{on("x", evaluation.LessThan, "2024-01-31"), text("2023-12-31"), true, refused, all(on("x", evaluation.Regex, "^[0-9]+[^.0-9]"), on("x", evaluation.LessThan, "2024-01-31")), true},
+		{on("x", evaluation.Contains, "."), text("1.5"), false, refused, all(on("x", evaluation.Regex, notNumber), on("x", evaluation.Contains, ".")), false},
+		{on("x", evaluation.Regex, "^0"), text("007"), false, advised, all(on("x", evaluation.Regex, notNumber), on("x", evaluation.Regex, "^0")), false},
+		{on("x", evaluation.Regex, "^0*7$"), text("007"), true, advised, none, false}, // of its $ only
+		{on("x", evaluation.In, "7"), text("007"), true, advised, none, false},
+		// Node: beta.
+		{on("x", evaluation.Contains, "beta:semver"), text("beta"), false, refused, all(on("x", evaluation.Regex, `^[^\n]*beta:semver`)), false},
+		{on("x", evaluation.Contains, "beta:semver"), text("a beta:semver"), true, refused, all(on("x", evaluation.Regex, `^[^\n]*beta:semver`)), true},
 		// Exceptions in Python.
 		{on("x", evaluation.Modulo, "0|0"), integer(0), false, broken, none, false},
 		// Node: true.
@@ -113,6 +125,54 @@ func TestKnownDivergences(t *testing.T) {
 	// An invalid expression is an exception in Python, and none that the server would run.
 	if issues := issuesOf(on("x", evaluation.Regex, "^[")); len(issues) != 1 || issues[0].Diverges {
 		t.Errorf("an invalid expression: %+v", issues)
+	}
+}
+
+// Identifiers are looked up like traits. What is offered says the same of all spellings, or of none.
+func TestIdentifiersThatReadLikeNumbers(t *testing.T) {
+	const identifier = "$.identity.identifier"
+	rule := func(conditions ...evaluation.Condition) evaluation.Rule {
+		return evaluation.Rule{Type: evaluation.All, Conditions: conditions}
+	}
+	unlike := evaluation.Rule{Type: evaluation.All, Conditions: []evaluation.Condition{on(identifier, evaluation.IsSet, "")},
+		Rules: []evaluation.Rule{{Type: evaluation.None, Conditions: []evaluation.Condition{on(identifier, evaluation.Regex, "^0*7$")}}}}
+	for _, tt := range []struct {
+		refused evaluation.Condition
+		form    evaluation.Rule
+		of      string
+		want    [2]bool // of the refused one and the form, on the server
+	}{
+		{on(identifier, evaluation.Equal, "7"), rule(on(identifier, evaluation.Regex, "^0*7$")), "007", [2]bool{true, true}},
+		{on(identifier, evaluation.Equal, "007"), rule(on(identifier, evaluation.Regex, "^0*7$")), "7", [2]bool{true, true}},
+		{on(identifier, evaluation.Equal, "1.50"), rule(on(identifier, evaluation.Regex, `^0*1\.50*$`)), "1.5", [2]bool{true, true}},
+		{on(identifier, evaluation.NotEqual, "7"), unlike, "007", [2]bool{false, false}},
+		{on(identifier, evaluation.NotEqual, "7"), unlike, "ada", [2]bool{true, true}},
+		{on(identifier, evaluation.Regex, "^0[0-9]"), rule(on(identifier, evaluation.Regex, notNumber), on(identifier, evaluation.Regex, "^0[0-9]")), "007", [2]bool{false, false}},
+		{on(identifier, evaluation.LessThan, "b"), rule(on(identifier, evaluation.Regex, "^[^-0-9]"), on(identifier, evaluation.LessThan, "b")), "12", [2]bool{false, false}},
+		{on(identifier, evaluation.PercentageSplit, "100"), rule(on("", evaluation.PercentageSplit, "100")), "1.50", [2]bool{true, true}},
+	} {
+		id := &evaluation.Identity{Identifier: tt.of, Key: "env_" + tt.of}
+		if issues := issuesOf(tt.refused); len(issues) != 1 || !issues[0].Diverges {
+			t.Errorf("%+v: %+v", tt.refused, issues)
+		}
+		if issues := evaluation.ValidateRules([]evaluation.Rule{tt.form}, evaluation.Limits{}); issues != nil {
+			t.Errorf("%+v: %+v", tt.form, issues)
+		}
+		if got := [2]bool{memberOf(t, id, rule(tt.refused)), memberOf(t, id, tt.form)}; got != tt.want {
+			t.Errorf("%+v and its form, of %q: %v", tt.refused, tt.of, got)
+		}
+	}
+}
+
+// An identity override has the value that it was given. Go makes a text of it in local evaluation, "" of null.
+func TestIdentityOverridesKeepTheirType(t *testing.T) {
+	f := evaluation.CompileFeature(evaluation.Feature{ID: 1, Name: "f", State: evaluation.State{Value: text("env")}}, nil)
+	env := evaluation.NewEnvironment("env", "Production", []*evaluation.Flag{f}, nil)
+	for _, value := range []evaluation.Value{integer(7), yes, no, null, text(""), text("7"), text("007")} {
+		id := &evaluation.Identity{Identifier: "ada", Overrides: []*evaluation.Outcome{f.IdentityOutcome(true, value, "", nil)}}
+		if o := first(t, env, id); o.Value != value || o.Value.Kind() != value.Kind() {
+			t.Errorf("%v became %v", value, o.Value)
+		}
 	}
 }
 

@@ -45,6 +45,7 @@ func first(t *testing.T, e *evaluation.Environment, id *evaluation.Identity) *ev
 
 // Intervals are half open and lie in order of priority, whatever the order in which they are given.
 func TestVariants(t *testing.T) {
+	const last, again = "121", "15903"            // with seed 9: the highest bucket there is, 99.99, and one that is 100 at first, then 30.68
 	const at0, at50, at91 = "2032", "264", "8931" // keys whose bucket with seed 9 is 0 and 50, and with seed 1 is 45.78
 	variant := func(key string, weight float64, priority int64) evaluation.Variant {
 		return evaluation.Variant{Key: key, Value: text(key), Weight: weight, Priority: priority}
@@ -64,6 +65,14 @@ func TestVariants(t *testing.T) {
 		{"priority is the order", "9", at0, []evaluation.Variant{variant("b", 50, 2), variant("a", 50, 1)}, "a | SPLIT; weight=50 | a"},
 		{"equal priorities keep theirs", "9", at0, []evaluation.Variant{variant("b", 50, 1), variant("a", 50, 1)}, "b | SPLIT; weight=50 | b"},
 		{"hashed again at 100", "1", at91, []evaluation.Variant{variant("a", 45.7, 1), variant("b", 0.1, 2), variant("c", 54, 3)}, "b | SPLIT; weight=0.1 | b"},
+		// Go takes who is exactly on the end of an interval into it; the next one begins there.
+		{"on the end of the first", "1", "1", []evaluation.Variant{variant("a", 84.97699539907981, 1), variant("b", 15, 2)}, "b | SPLIT; weight=15 | b"},
+		{"a hair below it", "1", "1", []evaluation.Variant{variant("a", 84.97699539907983, 1), variant("b", 15, 2)}, "a | SPLIT; weight=84.97699539907983 | a"},
+		{"on the end of the last", "1", "1", []evaluation.Variant{variant("a", 80, 1), variant("b", 4.97699539907981, 2)}, "base | DEFAULT | control"},
+		{"100 is everybody", "9", last, []evaluation.Variant{variant("a", 100, 1)}, "a | SPLIT; weight=100 | a"},
+		{"weights of 100 together", "9", last, []evaluation.Variant{variant("a", 33.33, 1), variant("b", 33.33, 2), variant("c", 33.34, 3)}, "c | SPLIT; weight=33.34 | c"},
+		{"and less than that", "9", last, []evaluation.Variant{variant("a", 33.33, 1), variant("b", 33.33, 2), variant("c", 33.32, 3)}, "base | DEFAULT | control"},
+		{"100, of who is hashed again", "9", again, []evaluation.Variant{variant("a", 30.67, 1), variant("b", 69.33, 2)}, "b | SPLIT; weight=69.33 | b"},
 		{"a variant without key", "9", at0, []evaluation.Variant{{Value: text("v"), Weight: 54.54}}, "v | SPLIT; weight=54.54 | "},
 	}
 	for _, tt := range tests {
