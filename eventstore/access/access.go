@@ -3,8 +3,6 @@ package access
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -13,9 +11,10 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.etcd.io/bbolt"
 
 	"flagledger/domain"
+
+	"flagledger/eventstore/streams"
 )
 
 // DefaultRetention is for how long records are kept where nothing else is said.
@@ -51,7 +50,7 @@ type Options struct {
 // may be called at the same time.
 type Store struct {
 	Options
-	db *bbolt.DB
+	file *streams.File // of all records
 
 	flushing sync.Mutex // held while writing
 
@@ -59,12 +58,9 @@ type Store struct {
 	queue  []Record
 	queued int                 // objects of those
 	js     jetstream.JetStream // nil until Run has reached the stream
-	next   chan struct{}       // closed when position moves on
 	wake   chan struct{}       // holds one when the queue is not empty
 
 	written, failures, lost, unreadable atomic.Uint64
-
-	position atomic.Uint64 // in the stream: of the last message in the file
 }
 
 // Stats says how the store is doing. The counters only grow.
@@ -91,15 +87,11 @@ func Open(path string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	db, err := openFile(path, o.Logger)
+	file, err := streams.OpenFile(path, "accesses", layout, o.Logger, bucketRecords, bucketIndex)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Options: o, db: db, next: make(chan struct{}), wake: make(chan struct{}, 1)}
-	if err := s.loadPosition(); err != nil {
-		return nil, errors.Join(fmt.Errorf("read position of %s: %w", path, err), db.Close())
-	}
-	return s, nil
+	return &Store{Options: o, file: file, wake: make(chan struct{}, 1)}, nil
 }
 
 // Close closes the file. Run must have returned; what it could not write is
@@ -112,7 +104,7 @@ func (s *Store) Close() error {
 	for _, r := range left {
 		s.lose(r)
 	}
-	return s.db.Close()
+	return s.file.Close()
 }
 
 // Add records a look. It does not wait for anything.
@@ -170,24 +162,10 @@ func idAt(t time.Time) (id uuid.UUID) {
 }
 
 // Position is that of the last message in the file, 0 for none.
-func (s *Store) Position() uint64 { return s.position.Load() }
+func (s *Store) Position() uint64 { return s.file.Position() }
 
 // Wait returns when the file has the message at the position, or when ctx is done.
-func (s *Store) Wait(ctx context.Context, position uint64) error {
-	for {
-		s.mu.Lock()
-		next := s.next
-		s.mu.Unlock()
-		if s.Position() >= position {
-			return nil
-		}
-		select {
-		case <-next:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for position %d of the accesses, now at %d: %w", position, s.Position(), ctx.Err())
-		}
-	}
-}
+func (s *Store) Wait(ctx context.Context, position uint64) error { return s.file.Wait(ctx, position) }
 
 // Stats returns how the store is doing.
 func (s *Store) Stats() Stats {

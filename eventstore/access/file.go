@@ -3,21 +3,15 @@ package access
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/nats-io/nats.go/jetstream"
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"flagledger/domain"
 )
@@ -25,19 +19,12 @@ import (
 // layout is the number of the layout of the file. It changes with what is below.
 const layout = 1
 
-// The buckets of the file. Numbers are big endian, and ids the 16 bytes of a
-// UUID, so that keys sort by time.
+// The buckets of the file. Ids are the 16 bytes of a UUID, so that keys sort by
+// time.
 var (
-	bucketMeta    = []byte("meta")    // layout; position in the stream; when the stream was created
 	bucketRecords = []byte("records") // id -> record, as JSON
 	bucketIndex   = []byte("index")   // term, id -> nothing
-
-	metaLayout   = []byte("layout")
-	metaPosition = []byte("position")
-	metaCreated  = []byte("created")
 )
-
-func bigEndian(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 // term is what records can be found by: a hash, to be short whatever the parts.
 // That two have the same does no harm, since records are looked at again.
@@ -55,74 +42,11 @@ func (r Record) terms() [][]byte {
 	return all
 }
 
-// openFile opens the file. One that cannot be used is put aside: all that is in
-// it comes again from the stream.
-func openFile(path string, log *slog.Logger) (*bbolt.DB, error) {
-	db, err := tryFile(path)
-	if err == nil || errors.Is(err, bolterrors.ErrTimeout) || errors.Is(err, os.ErrPermission) {
-		return db, err
-	}
-	log.Warn("the file of accesses cannot be used, and is made again from the stream", "path", path, "error", err)
-	if aside := os.Rename(path, path+".damaged"); aside != nil {
-		return nil, errors.Join(err, fmt.Errorf("put file of accesses aside: %w", aside))
-	}
-	return tryFile(path)
-}
-
-func tryFile(path string) (*bbolt.DB, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return nil, fmt.Errorf("open file of accesses %s: %w", path, err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
-			return err
-		}
-		if found := meta.Get(metaLayout); found != nil && !bytes.Equal(found, bigEndian(layout)) {
-			return fmt.Errorf("layout %x, want %x", found, layout)
-		}
-		for _, name := range [][]byte{bucketRecords, bucketIndex} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
-		}
-		return meta.Put(metaLayout, bigEndian(layout))
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare file of accesses %s: %w", path, err), db.Close())
-	}
-	return db, nil
-}
-
-func (s *Store) loadPosition() error {
-	return s.db.View(func(tx *bbolt.Tx) error {
-		if raw := tx.Bucket(bucketMeta).Get(metaPosition); raw != nil {
-			s.position.Store(binary.BigEndian.Uint64(raw))
-		}
-		return nil
-	})
-}
-
-// beginOn makes the position one of this stream: where it is another one than
-// before, or a shorter one, everything is read again, which does no harm.
-func (s *Store) beginOn(info *jetstream.StreamInfo) error {
-	created := bigEndian(uint64(info.Created.UnixNano()))
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if bytes.Equal(meta.Get(metaCreated), created) && s.Position() <= info.State.LastSeq {
-			return nil
-		}
-		s.position.Store(0)
-		return errors.Join(meta.Put(metaCreated, created), meta.Put(metaPosition, bigEndian(0)))
-	})
-}
-
 // keep stores records, with the position of the last message that was read, in
 // one transaction.
 func (s *Store) keep(records []Record, end uint64) error {
 	oldest := idAt(s.Now().Add(-s.Retention))
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	return s.file.Keep(end, func(tx *bbolt.Tx) error {
 		stored, index := tx.Bucket(bucketRecords), tx.Bucket(bucketIndex)
 		for _, r := range records {
 			id := uuid.MustParse(r.ID) // decode has seen to it
@@ -139,20 +63,8 @@ func (s *Store) keep(records []Record, end uint64) error {
 				}
 			}
 		}
-		if err := trim(stored, index, oldest); err != nil {
-			return err
-		}
-		return tx.Bucket(bucketMeta).Put(metaPosition, bigEndian(end))
+		return trim(stored, index, oldest)
 	})
-	if err != nil {
-		return err
-	}
-	s.position.Store(end)
-	s.mu.Lock()
-	close(s.next)
-	s.next = make(chan struct{})
-	s.mu.Unlock()
-	return nil
 }
 
 // trimLimit is how many records one transaction forgets at most.
@@ -218,7 +130,7 @@ func (s *Store) List(q Query) (found []Record, next string, err error) {
 			end = before
 		}
 	}
-	err = s.db.View(func(tx *bbolt.Tx) error {
+	err = s.file.View(func(tx *bbolt.Tx) error {
 		stored := tx.Bucket(bucketRecords)
 		looked, last := 0, uuid.UUID{}
 		for id := range q.ids(tx, end) {

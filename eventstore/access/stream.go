@@ -179,54 +179,15 @@ func decode(payload []byte) ([]Record, error) {
 // catching up. Into a large one bbolt inserts slowly.
 const batchLimit, batchBytes = 100, maxMessage
 
-// follow brings what is in the stream into the file, from the position on,
-// until something fails. It never returns nil.
+// follow brings what is in the stream into the file, until something fails. It
+// never returns nil.
 func (s *Store) follow(ctx context.Context, stream jetstream.Stream) error {
-	info, err := streams.Ask(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return stream.Info(ctx) })
-	if err != nil {
-		return fmt.Errorf("ask for the end of the stream: %w", err)
-	}
-	if err := s.beginOn(info); err != nil {
-		return fmt.Errorf("find the position to begin at: %w", err)
-	}
-	reader := streams.Read(stream, s.Position())
-	defer reader.Close()
-	for {
-		records, end, err := s.receive(ctx, reader)
+	return streams.Follow(ctx, stream, s.file, batchLimit, batchBytes, func(records []Record, msg streams.Message) []Record {
+		read, err := decode(msg.Data)
 		if err != nil {
-			return fmt.Errorf("read behind position %d: %w", s.Position(), err)
-		}
-		if end == 0 {
-			continue // nothing came
-		}
-		if err := s.keep(records, end); err != nil {
-			return fmt.Errorf("store accesses up to position %d: %w", end, err)
-		}
-	}
-}
-
-// receive waits for messages, and returns the records of those that are there,
-// up to a limit, and the position of the last.
-func (s *Store) receive(ctx context.Context, reader *streams.Reader) (records []Record, end uint64, err error) {
-	for n, size := 0, 0; n < batchLimit && size < batchBytes; n++ {
-		msg, err := reader.Next(ctx)
-		if errors.Is(err, streams.ErrQuiet) { // more was announced, and has grown too old meanwhile
-			break
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		end = msg.Position
-		size += len(msg.Data)
-		if read, err := decode(msg.Data); err == nil {
-			records = append(records, read...)
-		} else {
 			s.unreadable.Add(1)
-			s.Logger.Error("a message of accesses cannot be read, and is passed over", "position", end, "error", err)
+			s.Logger.Error("a message of accesses cannot be read, and is passed over", "position", msg.Position, "error", err)
 		}
-		if msg.Pending == 0 {
-			break
-		}
-	}
-	return records, end, nil
+		return append(records, read...)
+	}, s.keep)
 }

@@ -23,10 +23,17 @@ const (
 	// step is how long to wait for a consumer before messages are got one by one.
 	step = 200 * time.Millisecond
 
-	// A request for messages asks for so many, and so many bytes: to read ahead,
-	// but not so much that a server takes us for a slow consumer.
-	readAhead      = 256
-	readAheadBytes = 16 << 20
+	// A request for messages asks for so many bytes, more than any message has, but
+	// not so many that a server takes us for a slow consumer; the next is made when
+	// few messages are left of it.
+	readAheadBytes = 10 << 20
+	fewLeft        = 16
+	// readAhead is more messages than that can be: the client makes room for as many,
+	// and what tells it that a request is fulfilled, which needs room too, would find
+	// none if there were as many. A server counts the subject of a message and what
+	// it can be acknowledged with, together at least leastBytes.
+	readAhead  = readAheadBytes / leastBytes
+	leastBytes = 84
 )
 
 // A Message is one of a stream.
@@ -176,6 +183,7 @@ func (r *Reader) open(o opened) error {
 	}
 	messages, err := o.consumer.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(readAhead, readAheadBytes),
+		jetstream.PullThresholdMessages(fewLeft),
 		jetstream.PullHeartbeat(heartbeat),
 	)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"flagledger/eventstore"
@@ -105,5 +106,42 @@ func TestAsk(t *testing.T) {
 	leave()
 	if _, err := streams.Ask(gone, func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that of the context", err)
+	}
+}
+
+// TestReadAhead: a client that reads slowly has room for all that a server sends it, however small: nothing is dropped.
+func TestReadAhead(t *testing.T) {
+	store := storetest.New(t)
+	js := store.JetStream()
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, Storage: jetstream.MemoryStorage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 150_000 // of the smallest; more than fit into one request
+	for range n {
+		if _, err := js.PublishAsync("s", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-js.PublishAsyncComplete()
+	var dropped atomic.Int32
+	js.Conn().SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrSlowConsumer) {
+			dropped.Add(1)
+		}
+	})
+	r := streams.Read(stream, 0)
+	defer r.Close()
+	for position := uint64(1); position <= n; position++ {
+		m, err := r.Next(t.Context())
+		for errors.Is(err, streams.ErrQuiet) {
+			m, err = r.Next(t.Context())
+		}
+		if err != nil || m.Position != position {
+			t.Fatalf("position %d, %v; want %d", m.Position, err, position)
+		}
+	}
+	if n := dropped.Load(); n > 0 {
+		t.Errorf("the client had no room %d times", n)
 	}
 }

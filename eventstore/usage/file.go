@@ -3,15 +3,10 @@ package usage
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // layout is the number of the layout of the file. It changes with what is below.
@@ -19,12 +14,7 @@ const layout = 1
 
 // The buckets of the file. Numbers are big endian, so that keys sort.
 var (
-	bucketMeta   = []byte("meta")   // layout; position in the stream; when the stream was created
 	bucketCounts = []byte("counts") // hour, project, 0, environment, feature, 0, source, 0, outcome, 0, variant, 0, process, part -> count
-
-	metaLayout   = []byte("layout")
-	metaPosition = []byte("position")
-	metaCreated  = []byte("created")
 )
 
 func bigEndian(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
@@ -51,72 +41,11 @@ const processSize = 16 + 4
 
 func hourOfKey(k []byte) hour { return hour(binary.BigEndian.Uint32(k)) }
 
-// openFile opens the file. One that cannot be used is put aside: all that is in
-// it comes again from the stream.
-func openFile(path string, log *slog.Logger) (*bbolt.DB, error) {
-	db, err := tryFile(path)
-	if err == nil || errors.Is(err, bolterrors.ErrTimeout) || errors.Is(err, os.ErrPermission) {
-		return db, err
-	}
-	log.Warn("the file of usage cannot be used, and is made again from the stream", "path", path, "error", err)
-	if aside := os.Rename(path, path+".damaged"); aside != nil {
-		return nil, errors.Join(err, fmt.Errorf("put usage file aside: %w", aside))
-	}
-	return tryFile(path)
-}
-
-func tryFile(path string) (*bbolt.DB, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return nil, fmt.Errorf("open usage file %s: %w", path, err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
-			return err
-		}
-		if found := meta.Get(metaLayout); found != nil && !bytes.Equal(found, bigEndian(layout)) {
-			return fmt.Errorf("layout %x, want %x", found, layout)
-		}
-		if _, err := tx.CreateBucketIfNotExists(bucketCounts); err != nil {
-			return err
-		}
-		return meta.Put(metaLayout, bigEndian(layout))
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare usage file %s: %w", path, err), db.Close())
-	}
-	return db, nil
-}
-
-func (s *Store) loadPosition() error {
-	return s.db.View(func(tx *bbolt.Tx) error {
-		if raw := tx.Bucket(bucketMeta).Get(metaPosition); raw != nil {
-			s.position.Store(binary.BigEndian.Uint64(raw))
-		}
-		return nil
-	})
-}
-
-// beginOn makes the position one of this stream: where it is another one than
-// before, or a shorter one, everything is read again, which does no harm.
-func (s *Store) beginOn(info *jetstream.StreamInfo) error {
-	created := bigEndian(uint64(info.Created.UnixNano()))
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if bytes.Equal(meta.Get(metaCreated), created) && s.Position() <= info.State.LastSeq {
-			return nil
-		}
-		s.position.Store(0)
-		return errors.Join(meta.Put(metaCreated, created), meta.Put(metaPosition, bigEndian(0)))
-	})
-}
-
 // keep stores what was read, with the position of the last message, in one
 // transaction.
 func (s *Store) keep(batch []written, end uint64) error {
 	oldest := hourOf(s.Now().Add(-Retention))
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	return s.file.Keep(end, func(tx *bbolt.Tx) error {
 		counts := tx.Bucket(bucketCounts)
 		counts.FillPercent = 0.9 // there is little between the counts of past hours
 		for _, w := range batch {
@@ -130,20 +59,8 @@ func (s *Store) keep(batch []written, end uint64) error {
 				}
 			}
 		}
-		if err := trim(counts, oldest); err != nil {
-			return err
-		}
-		return tx.Bucket(bucketMeta).Put(metaPosition, bigEndian(end))
+		return trim(counts, oldest)
 	})
-	if err != nil {
-		return err
-	}
-	s.position.Store(end)
-	s.mu.Lock()
-	close(s.next)
-	s.next = make(chan struct{})
-	s.mu.Unlock()
-	return nil
 }
 
 // raise makes a count what it is now, unless it is more already: counts only
@@ -195,7 +112,7 @@ func (s *Store) Counts(project string, environment int32, feature string, from, 
 	if to.After(end.start()) {
 		end++
 	}
-	err := s.db.View(func(tx *bbolt.Tx) error {
+	err := s.file.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketCounts).Cursor()
 		for h := first; h < end; h++ {
 			prefix := scope(h, project, environment, feature)

@@ -24,7 +24,7 @@ func TestSumsDoNotDependOnOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.db.NoSync = true
+		s.file.NoSync = true
 		defer func() {
 			if err := s.Close(); err != nil {
 				t.Error(err)
@@ -122,7 +122,7 @@ func BenchmarkCounts(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = s.Close() }()
-	s.db.NoSync = true
+	s.file.NoSync = true
 	for batch := range slices.Chunk(messages(now, 2400), batchLimit) {
 		if err := s.keep(batch, 1); err != nil {
 			b.Fatal(err)
@@ -135,7 +135,7 @@ func BenchmarkCounts(b *testing.B) {
 			b.Fatal(len(counts), err)
 		}
 	}
-	info, err := os.Stat(s.db.Path())
+	info, err := os.Stat(s.file.Path())
 	if err != nil {
 		b.Fatal(err)
 	}

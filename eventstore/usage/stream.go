@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,7 +56,9 @@ func (s *Store) Run(ctx context.Context, js jetstream.JetStream, replicas int) {
 	s.js = js
 	s.mu.Unlock()
 	var running sync.WaitGroup
-	running.Go(func() { s.follow(ctx, stream) })
+	running.Go(func() {
+		streams.Persist(ctx, s.Logger, "follow the usage of flags", s.Position, func() error { return s.follow(ctx, stream) })
+	})
 	s.write(ctx)
 	running.Wait()
 }
@@ -176,60 +179,19 @@ func decode(subject string, payload []byte) (w written, err error) {
 	return w, nil
 }
 
-// follow brings what is in the stream into the file, until ctx is done.
-func (s *Store) follow(ctx context.Context, stream jetstream.Stream) {
-	streams.Persist(ctx, s.Logger, "follow the usage of flags", s.Position, func() error { return s.read(ctx, stream) })
-}
-
 // batchLimit is how many messages share a transaction while catching up.
 const batchLimit = 100
 
-// read reads on from the position until something fails. It never returns nil.
-func (s *Store) read(ctx context.Context, stream jetstream.Stream) error {
-	info, err := streams.Ask(ctx, func(ctx context.Context) (*jetstream.StreamInfo, error) { return stream.Info(ctx) })
-	if err != nil {
-		return fmt.Errorf("ask for the end of the stream: %w", err)
-	}
-	if err := s.beginOn(info); err != nil {
-		return fmt.Errorf("find the position to begin at: %w", err)
-	}
-	reader := streams.Read(stream, s.Position())
-	defer reader.Close()
-	for {
-		batch, end, err := s.receive(ctx, reader)
+// follow brings what is in the stream into the file, until something fails. It
+// never returns nil.
+func (s *Store) follow(ctx context.Context, stream jetstream.Stream) error {
+	return streams.Follow(ctx, stream, s.file, batchLimit, math.MaxInt, func(batch []written, msg streams.Message) []written {
+		w, err := decode(msg.Subject, msg.Data)
 		if err != nil {
-			return fmt.Errorf("read behind position %d: %w", s.Position(), err)
-		}
-		if end == 0 {
-			continue // nothing came
-		}
-		if err := s.keep(batch, end); err != nil {
-			return fmt.Errorf("store usage up to position %d: %w", end, err)
-		}
-	}
-}
-
-// receive waits for messages, and returns those that are there, up to a limit,
-// and the position of the last.
-func (s *Store) receive(ctx context.Context, reader *streams.Reader) (batch []written, end uint64, err error) {
-	for range batchLimit {
-		msg, err := reader.Next(ctx)
-		if errors.Is(err, streams.ErrQuiet) { // more was announced, and has grown too old meanwhile
-			break
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		end = msg.Position
-		if w, err := decode(msg.Subject, msg.Data); err == nil {
-			batch = append(batch, w)
-		} else {
 			s.unreadable.Add(1)
-			s.Logger.Error("a message of usage cannot be read, and is passed over", "subject", msg.Subject, "position", end, "error", err)
+			s.Logger.Error("a message of usage cannot be read, and is passed over", "subject", msg.Subject, "position", msg.Position, "error", err)
+			return batch
 		}
-		if msg.Pending == 0 {
-			break
-		}
-	}
-	return batch, end, nil
+		return append(batch, w)
+	}, s.keep)
 }

@@ -2,8 +2,6 @@ package usage
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -11,7 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.etcd.io/bbolt"
+
+	"flagledger/eventstore/streams"
 )
 
 // Retention is for how long counts are kept, in the stream and in the file.
@@ -56,7 +55,7 @@ type Options struct {
 // be called at the same time.
 type Store struct {
 	Options
-	db      *bbolt.DB
+	file    *streams.File // of all counts
 	process uuid.UUID
 
 	flushing   sync.Mutex // held while writing
@@ -68,11 +67,8 @@ type Store struct {
 	number uint32              // of the newest part
 	totals map[Total]uint64    // since the start
 	js     jetstream.JetStream // nil until Run has reached the stream
-	next   chan struct{}       // closed when position moves on
 
 	batches, failures, dropped, unreadable atomic.Uint64
-
-	position atomic.Uint64 // in the stream: of the last message in the file
 }
 
 // Stats says how the store is doing. The counters only grow.
@@ -99,42 +95,21 @@ func Open(path string, o Options) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	db, err := openFile(path, o.Logger)
+	file, err := streams.OpenFile(path, "usage", layout, o.Logger, bucketCounts)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		Options: o, db: db, process: uuid.New(),
-		places: map[place]*row{}, totals: map[Total]uint64{}, next: make(chan struct{}),
-	}
-	if err := s.loadPosition(); err != nil {
-		return nil, errors.Join(fmt.Errorf("read position of %s: %w", path, err), db.Close())
-	}
-	return s, nil
+	return &Store{Options: o, file: file, process: uuid.New(), places: map[place]*row{}, totals: map[Total]uint64{}}, nil
 }
 
 // Close closes the file. Run must have returned.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return s.file.Close() }
 
 // Position is that of the last message in the file, 0 for none.
-func (s *Store) Position() uint64 { return s.position.Load() }
+func (s *Store) Position() uint64 { return s.file.Position() }
 
 // Wait returns when the file has the message at the position, or when ctx is done.
-func (s *Store) Wait(ctx context.Context, position uint64) error {
-	for {
-		s.mu.Lock()
-		next := s.next
-		s.mu.Unlock()
-		if s.Position() >= position {
-			return nil
-		}
-		select {
-		case <-next:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for position %d of the usage, now at %d: %w", position, s.Position(), ctx.Err())
-		}
-	}
-}
+func (s *Store) Wait(ctx context.Context, position uint64) error { return s.file.Wait(ctx, position) }
 
 // Stats returns how the store is doing.
 func (s *Store) Stats() Stats {
