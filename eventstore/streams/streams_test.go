@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -119,7 +120,7 @@ func TestReadAhead(t *testing.T) {
 	}
 	const n = 150_000 // of the smallest; more than fit into one request
 	for range n {
-		if _, err := js.PublishAsync("s", nil); err != nil {
+		if _, err := js.PublishAsync("s", nil, jetstream.WithStallWait(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 	}
