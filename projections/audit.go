@@ -79,8 +79,8 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 		if !add("object", rec.Project, o.String()) {
 			return
 		}
-		for _, group := range o.Groups() {
-			add("object", rec.Project, group.String())
+		for _, group := range b.groupsOf(o) {
+			add("object", rec.Project, group)
 		}
 	}
 	add("project", rec.Project)
@@ -145,6 +145,20 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 			}
 		}
 	}
+}
+
+// groupsOf are the names of the groups of an object, made once for all that are
+// in the same ones.
+func (b *batch) groupsOf(o domain.Object) []string {
+	o.Key = ""
+	names, known := b.groups[o]
+	if !known {
+		for _, group := range o.Groups() {
+			names = append(names, group.String())
+		}
+		b.groups[o] = names
+	}
+	return names
 }
 
 // Program is the name of the program in a user agent: "curl" in "curl/8.5.0".

@@ -27,11 +27,12 @@ type batch struct {
 	touched     map[EnvironmentID]string   // environments to compile, with their keys
 	keysTouched bool                       // SDK keys, tokens or environments changed
 
-	writes  map[string][]write   // by bucket
-	made    []madeVersion        // in their order
-	terms   map[string]*[]uint64 // for the index, with their positions
-	term    []byte               // the one noted last
-	dropped [][]byte             // environments whose objects are removed, as their keys begin
+	writes  map[string][]write         // by bucket
+	made    []madeVersion              // in their order
+	terms   map[string]*[]uint64       // for the index, with their positions
+	term    []byte                     // the one noted last
+	groups  map[domain.Object][]string // see groupsOf
+	dropped [][]byte                   // environments whose objects are removed, as their keys begin
 	tree    transparency.Frontier
 	hashes  []tlog.Hash // of the tree, to be stored behind those of base
 }
@@ -40,7 +41,7 @@ func newBatch(base *state) *batch {
 	return &batch{
 		base: base, position: base.position, tree: base.tree.Clone(),
 		projects: map[string]*domain.Project{}, heads: map[EnvironmentID]head{}, touched: map[EnvironmentID]string{},
-		writes: map[string][]write{}, terms: map[string]*[]uint64{},
+		writes: map[string][]write{}, terms: map[string]*[]uint64{}, groups: map[domain.Object][]string{},
 	}
 }
 
