@@ -408,6 +408,9 @@ func (r *rollback) segments() {
 			r.warn("%s: it is not restored", deletedSince("segment", key, r.segmentNow(key)))
 			continue
 		}
+		if s.Name != old.Name { // which all environments share
+			r.warn("segment %q was called %q then and is called %q now, as the reasons of answers say", key, old.Name, s.Name)
+		}
 		want, revision := old.Rules, old.Revision
 		if pin := r.was.SegmentPins.Get(key); pin != nil {
 			want, revision = pin.Rules, pin.Revision

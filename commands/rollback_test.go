@@ -45,7 +45,7 @@ func TestRollback(t *testing.T) {
 		partly   bool     // not all can come back
 	}{
 		"the present":                 {},
-		"the name of a segment":       {since: []commands.Command{commands.UpdateSegment{Segment: "us", Name: new("Americans")}}},
+		"the name of a segment":       {since: []commands.Command{commands.UpdateSegment{Segment: "us", Name: new("Americans")}}, warnings: []string{`segment "us" was called "us" then and is called "Americans" now`}},
 		"another environment":         {since: []commands.Command{commands.SetFeatureState{Environment: "dev", Feature: "checkout", StateInput: enabled(true)}}},
 		"there and back":              {since: []commands.Command{override("checkout", "us", value("v9")), override("checkout", "us", value("us"))}},
 		"a state":                     {since: []commands.Command{commands.SetFeatureState{Environment: "prod", Feature: "checkout", StateInput: value("v2")}}, want: []string{"feature_state.set.v1"}},

@@ -305,8 +305,9 @@ func (c ContentChange) Size() int {
 	return size
 }
 
-// ContentChanges returns the environments that are new, or whose content the
-// objects changed: those that get their next version.
+// ContentChanges returns the environments that are new, whose content the objects
+// changed, or which give another reason for the same: those that get their next
+// version.
 func ContentChanges(before, after *Project, objects []Object) []ContentChange {
 	var changes []ContentChange
 	then, now := contents{project: before}, contents{project: after}
@@ -328,11 +329,23 @@ func ContentChanges(before, after *Project, objects []Object) []ContentChange {
 				c.parts = append(c.parts, partChange{was, is})
 			}
 		}
-		if old == nil || len(c.parts) > 0 {
+		if old == nil || len(c.parts) > 0 || renamed(before, after, env, objects) {
 			changes = append(changes, c)
 		}
 	}
 	return changes
+}
+
+// renamed tells whether a segment that the environment uses has another name: the
+// reasons that are given with answers say it.
+func renamed(before, after *Project, env *Environment, objects []Object) bool {
+	return slices.ContainsFunc(objects, func(o Object) bool {
+		if o.Kind != KindSegment || !env.UsesSegment(o.Key) {
+			return false
+		}
+		was, is := before.Segments.Get(o.Key), after.Segments.Get(o.Key)
+		return was != nil && was.Name != is.Name
+	})
 }
 
 // concerned are the environments whose content the objects can be part of.

@@ -101,6 +101,7 @@ type liveVersion struct {
 }
 
 type liveAnswer struct {
+	Reason  string           `json:"reason"`
 	Enabled bool             `json:"enabled"`
 	Value   evaluation.Value `json:"value"`
 	Variant string           `json:"variant"`
@@ -181,7 +182,7 @@ func (p *past) answersOf(s *projections.Snapshot) map[string]map[string]liveAnsw
 		who.Overrides = s.IdentityOverrides(p.parts.Lookup(s.Project.ID, s.Environment.ID, who.Identifier))
 		all[who.Identifier] = map[string]liveAnswer{}
 		for _, o := range s.Evaluation.Evaluate(nil, who) {
-			all[who.Identifier][o.Flag.Name] = liveAnswer{o.Enabled, o.Value, o.Variant}
+			all[who.Identifier][o.Flag.Name] = liveAnswer{o.Reason, o.Enabled, o.Value, o.Variant}
 		}
 	}
 	return all

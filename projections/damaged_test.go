@@ -54,7 +54,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 		"cut in half":      func(b []byte) []byte { return b[:len(b)/2] },
 		"cut short":        func(b []byte) []byte { return b[:100] },
 		"pages of zeros":   func(b []byte) []byte { return append(b[:8192:8192], make([]byte, len(b)-8192)...) },
-		"a value differs":  func(b []byte) []byte { return bytes.Replace(b, []byte("checkout"), []byte("chickout"), 1) },
+		"a value differs":  func(b []byte) []byte { return bytes.Replace(b, []byte("checkout"), []byte("chickout"), -1) },
 		"never written":    func([]byte) []byte { return make([]byte, 64<<10) },
 	} {
 		t.Run(name, func(t *testing.T) {
