@@ -3,7 +3,6 @@ package evaluation
 import (
 	"crypto/md5"
 	"encoding/binary"
-	"math/bits"
 )
 
 // bucket puts salt and key on the line [0, 100), in steps of 100/9998. All engines do it in this way, so that an identity
@@ -24,7 +23,12 @@ func bucket(buf []byte, salt string, key []byte) (float64, []byte) {
 // md5Mod9999 is the MD5 sum, read as a big-endian number of 128 bits, modulo 9999.
 func md5Mod9999(data []byte) uint64 {
 	sum := md5.Sum(data)
-	high, low := binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:])
-	_, rest := bits.Div64(high%9999, low, 9999)
-	return rest
+	return mod9999(binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:]))
+}
+
+// mod9999 is a number of 128 bits modulo 9999. The divisor is constant, so that
+// the compiler needs no division, which would take a quarter of the time of the sum.
+func mod9999(high, low uint64) uint64 {
+	const wrap = (1 << 64) % 9999
+	return (high%9999*wrap + low%9999) % 9999
 }
