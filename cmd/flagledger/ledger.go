@@ -130,7 +130,9 @@ func (l *ledger) open(ctx context.Context, opts eventstore.Options) (*opened, er
 	if err != nil {
 		return nil, err
 	}
+	undo := collectLess(150) // a fifth less work for a million persons
 	persons, err := identities.Open(ctx, store.JetStream(), identities.Options{Replicas: store.Replicas(), MaxTraits: l.config.limits["traits"], Logger: l.log})
+	undo()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open identity store: %w", err), store.Close())
 	}
@@ -210,6 +212,18 @@ func (l *ledger) follow(ctx context.Context, o *opened) error {
 	return nil
 }
 
+// collectLess has garbage collected only when there is so much more of it than
+// of what is in use, in percent, until it is undone: who fills the memory from
+// nothing would otherwise look through it again each time that it has doubled.
+// What the environment says of it counts more.
+func collectLess(percent int) (undo func()) {
+	if os.Getenv("GOGC") != "" {
+		return func() {}
+	}
+	before := debug.SetGCPercent(percent)
+	return func() { debug.SetGCPercent(before) }
+}
+
 // manyCommits are so many that the views take a second or more to catch up.
 const manyCommits = 10_000
 
@@ -224,8 +238,8 @@ func (l *ledger) caughtUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
-	if last > l.views.Position()+manyCommits && os.Getenv("GOGC") == "" {
-		defer debug.SetGCPercent(debug.SetGCPercent(200)) // a sixth less work, for some hundred MiB until it is done
+	if last > l.views.Position()+manyCommits {
+		defer collectLess(200)() // a sixth less work, for some hundred MiB until it is done
 	}
 	return l.views.Wait(ctx, last)
 }
