@@ -325,6 +325,7 @@ func TestValidateChange(t *testing.T) {
 	old, split := on("country", evaluation.NotEqual, "US"), on("$.identity.traits.x", evaluation.PercentageSplit, "10")
 	isSet, moved := on("x", evaluation.IsSet, ""), on("country", evaluation.NotEqual, "US")
 	moved.ID = "c9"
+	order := on("x", evaluation.LessThan, "m")
 	of := func(conditions ...evaluation.Condition) []evaluation.Rule {
 		return []evaluation.Rule{{Type: evaluation.All, Conditions: conditions}}
 	}
@@ -340,6 +341,8 @@ func TestValidateChange(t *testing.T) {
 		{"another trait", of(on("home", evaluation.NotEqual, "US")), of(old), 1},
 		{"a second one", of(old, on("home", evaluation.NotContains, "x")), of(old), 1},
 		{"without its guard", of(split), of(isSet, split), 1},
+		{"an order with a text", of(isSet, order, on("$.identity.identifier", evaluation.Equal, "7")), of(order, on("$.identity.identifier", evaluation.Equal, "7")), 0},
+		{"that lost what kept numbers out", of(order), of(on("x", evaluation.Regex, "^[^-0-9]"), order), 1},
 		{"what cannot work", of(on("x", evaluation.Modulo, "0|0")), of(on("x", evaluation.Modulo, "0|0")), 1},
 	} {
 		if issues := evaluation.ValidateChange(tt.rules, tt.recorded, evaluation.Limits{}); len(issues) != tt.want {
