@@ -142,21 +142,29 @@ func (e *environment) count() int {
 // after returns copies of the first persons behind the identifier, in order. It
 // looks at every person of the environment, one shard at a time.
 func (e *environment) after(identifier string, limit int) []person {
-	byIdentifier := func(p person, identifier string) int { return strings.Compare(p.identifier, identifier) }
-	first := make([]person, 0, min(limit, 1000)+1)
+	var first []person
+	last := "" // of the first ones, once there are enough; an identifier is never empty
+	shorten := func() {
+		slices.SortFunc(first, func(p, q person) int { return strings.Compare(p.identifier, q.identifier) })
+		if len(first) >= limit {
+			first = first[:limit]
+			last = first[limit-1].identifier
+		}
+	}
 	for i := range e.shards {
 		sh := &e.shards[i]
 		sh.mu.RLock()
 		for found, p := range sh.persons {
-			if found <= identifier || len(first) == limit && found >= first[limit-1].identifier {
-				continue
+			if found > identifier && (last == "" || found < last) {
+				first = append(first, *p)
 			}
-			at, _ := slices.BinarySearchFunc(first, found, byIdentifier)
-			first = slices.Insert(first, at, *p)
-			first = first[:min(len(first), limit)]
 		}
 		sh.mu.RUnlock()
+		if len(first) >= 2*limit { // so that each sort makes room for as many again
+			shorten()
+		}
 	}
+	shorten()
 	return first
 }
 
