@@ -9,7 +9,7 @@ CHECKS   ?= 2000
 SEED     ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint vuln properties bench bench-http bench-scale soak streams chaos fuzz e2e agreement cover tidy check
+.PHONY: help build test race lint vuln properties bench bench-parts bench-http bench-scale soak streams chaos fuzz e2e agreement cover tidy check
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,15 +46,22 @@ vuln: ## Known vulnerabilities in what the program uses; skipped, and says so, w
 bench: ## Benchmarks with allocations (BENCH=regexp)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
+bench-parts: ## The benchmarks of evaluation and answers, into docs/performance.md
+	{ echo '```'; echo "# $$(date -u +%F), $$(git describe --tags --always --dirty), $$(go version)"; go test -run '^$$' -bench '^Benchmark(Evaluate|EvaluateFlag|NewEnvironment|OFREP|SDK)' -benchmem ./domain/evaluation ./http | grep -v '^PASS'; echo '```'; } \
+		| go run ./cmd/flagledger/bench put -update docs/performance.md bench
+
 bench-http: build ## The built binary over HTTP beside Echo: the table of docs/performance.md, some minutes (BENCHFLAGS=-rows=W1)
 	go run ./cmd/flagledger/bench http -update README.md,docs/performance.md $(BENCHFLAGS)
 
 soak: build ## W1 with 20 changes/s and 500 streams for SOAK (15m): no error, no growth of memory or goroutines
-	go run ./cmd/flagledger/bench soak -duration $(SOAK) $(BENCHFLAGS)
+	go run ./cmd/flagledger/bench soak -duration $(SOAK) -update docs/performance.md $(BENCHFLAGS)
 
 bench-scale: export SCALE_COMMITS = $(COMMITS)
-bench-scale: ## A history of COMMITS (1000000) made, read, rolled back, continued; its log is kept in BENCH_DIR (1 GB, 6 while it works)
+bench-scale: export SCALE_TABLE = $(CURDIR)/bin/bench-scale.md
+bench-scale: ## A history of COMMITS (1000000) made, read, rolled back, continued: the table of docs/performance.md; its log is kept in BENCH_DIR (1 GB, 6 while it works)
+	@mkdir -p bin
 	go test -run '^TestScale$$' -count 1 -timeout 60m -v ./cmd/flagledger
+	$(if $(filter 1000000,$(COMMITS)),go run ./cmd/flagledger/bench put -update docs/performance.md bench-scale < $(SCALE_TABLE))
 	go test -run '^$$' -bench '^BenchmarkCompile$$' -benchmem ./projections
 
 streams: export STREAMS ?= 5000

@@ -116,8 +116,15 @@ func TestLoadMeetsAWrongAnswer(t *testing.T) {
 // A short soak passes, and one in which something grows does not.
 func TestSoak(t *testing.T) {
 	var report bytes.Buffer
-	if err := run(t.Context(), []string{"soak", "-binary", build(t), "-duration", "1s", "-streams", "20", "-scale", "0.01"}, &report, t.Output()); err != nil {
+	file := filepath.Join(t.TempDir(), "performance.md")
+	if err := os.WriteFile(file, []byte("before\n<!-- soak -->\nold\n<!-- end of soak -->\nbehind\n"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"soak", "-binary", build(t), "-duration", "1s", "-streams", "20", "-scale", "0.01", "-update", file}, &report, t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "before\n<!-- soak -->\n"+report.String()+"<!-- end of soak -->\nbehind\n" {
+		t.Errorf("the file has become, %v:\n%s", err, got)
 	}
 	for _, part := range []string{"W1: ", "changes: ", "no error", "goroutines: "} {
 		if !strings.Contains(report.String(), part) {
@@ -128,5 +135,23 @@ func TestSoak(t *testing.T) {
 		t.Error("what chance explains counts as growth")
 	} else if grown(early, health{200 << 20, 600}) == nil || grown(early, health{100 << 20, 1200}) == nil {
 		t.Error("growth is not noticed")
+	}
+}
+
+// What another tool prints goes into the documents, and nothing does not.
+func TestPut(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "performance.md")
+	if err := os.WriteFile(file, []byte("<!-- parts -->\nold\n<!-- end of parts -->\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var printed bytes.Buffer
+	if err := put(options{update: file}, "parts", strings.NewReader("new\n"), &printed); err != nil || printed.String() != "new\n" {
+		t.Errorf("printed %q, %v", &printed, err)
+	}
+	if put(options{update: file}, "parts", strings.NewReader(""), &printed) == nil || put(options{update: file}, "others", strings.NewReader("new"), &printed) == nil {
+		t.Error("nothing, or a text without a place, is put")
+	}
+	if got, err := os.ReadFile(file); err != nil || string(got) != "<!-- parts -->\nnew\n<!-- end of parts -->\n" {
+		t.Errorf("the file has become %q, %v", got, err)
 	}
 }

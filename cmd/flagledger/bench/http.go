@@ -75,12 +75,7 @@ func benchHTTP(ctx context.Context, o options, stdout, stderr io.Writer) (err er
 	where := fmt.Sprintf("%s; median of %d rounds of %v, in turns; %d connections\n\n", machine(time.Now()), o.rounds, o.round, connections)
 	result := where + b.table.markdown()
 	_, err = fmt.Fprint(stdout, result)
-	for file := range strings.SplitSeq(o.update, ",") {
-		if file != "" {
-			err = errors.Join(err, replace(file, "bench-http", result))
-		}
-	}
-	return err
+	return errors.Join(err, o.put("bench-http", result))
 }
 
 // begin starts what most rows need.

@@ -5,6 +5,7 @@
 //
 //	go run ./cmd/flagledger/bench http   the table of docs/performance.md
 //	go run ./cmd/flagledger/bench soak   long load with changes and streams
+//	go run ./cmd/flagledger/bench put    what another tool has found, into the documents
 //
 // The workloads are made from a fixed seed (workload.go) and loaded through the
 // administration. CPU is what the operating system charged the server for, so
@@ -50,7 +51,7 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("want http, soak or floor")
+		return errors.New("want http, soak, put or floor")
 	}
 	var o options
 	rows := ""
@@ -77,9 +78,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return benchHTTP(ctx, o, stdout, stderr)
 	case "soak":
 		return soak(ctx, o, stdout)
+	case "put":
+		return put(o, f.Arg(0), os.Stdin, stdout)
 	case "floor":
 		return serveFloor(ctx, stdout)
 	default:
 		return fmt.Errorf("%q: want http, soak or floor", args[0])
 	}
+}
+
+// put prints what it reads, and makes it the text of that name in the files that
+// are to be updated.
+func put(o options, name string, found io.Reader, stdout io.Writer) error {
+	text, err := io.ReadAll(io.TeeReader(found, stdout))
+	if err != nil {
+		return err
+	}
+	if len(text) == 0 {
+		return fmt.Errorf("nothing was found for %s", name)
+	}
+	return o.put(name, string(text))
 }

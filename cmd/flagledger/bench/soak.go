@@ -93,15 +93,16 @@ func soak(ctx context.Context, o options, stdout io.Writer) (err error) {
 	// The first third is for what fills up: caches, buffers, connections.
 	third := len(samples) / 3
 	early, late := typical(samples[third:2*third]), typical(samples[2*third:])
-	_, err = fmt.Fprintf(stdout, "%s\n%v of W1 with %v changes/s and %d streams\n"+
-		"W1: %s requests, %s, p50 %s, p99 %s, p99.9 %s, no error\n"+
-		"changes: %s, p50 %s, p99 %s, no error\nstreams: told %s times\n"+
-		"memory of its own: %s in the second third, %s in the last one\ngoroutines: %d, %d\n",
+	found := fmt.Sprintf("%s; %v of W1 with %v changes/s and %d streams\n\n"+
+		"- W1: %s requests, %s, p50 %s, p99 %s, p99.9 %s, no error\n"+
+		"- changes: %s, p50 %s, p99 %s, no error; streams told %s times\n"+
+		"- memory of its own: %s in the second third, %s in the last one; goroutines: %d, %d\n",
 		machine(time.Now()), o.duration, o.changes, o.streams,
 		grouped(asked.requests), perSecond(asked.perSecond()), short(asked.quantile(50)), short(asked.quantile(99)), short(asked.quantile(99.9)),
 		grouped(changed.requests), short(changed.quantile(50)), short(changed.quantile(99)), grouped(int(tells.Load())),
 		mebibytes(early.memory), mebibytes(late.memory), early.goroutines, late.goroutines)
-	return errors.Join(err, grown(early, late))
+	_, err = fmt.Fprint(stdout, found)
+	return errors.Join(err, grown(early, late), o.put("soak", found))
 }
 
 // watch samples the health of a server again and again.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -47,6 +48,17 @@ func machine(now time.Time) string {
 		}
 	}
 	return fmt.Sprintf("%s, %d x %s, %s, %s", now.UTC().Format(time.DateOnly), runtime.NumCPU(), model, runtime.GOOS, runtime.Version())
+}
+
+// put makes a text the one of that name in the files that are to be updated.
+func (o options) put(name, text string) error {
+	var errs []error
+	for file := range strings.SplitSeq(o.update, ",") {
+		if file != "" {
+			errs = append(errs, replace(file, name, text))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // replace puts a text between the marks of the given name in a file.
