@@ -38,7 +38,7 @@ func (r *request) pointInTime(field, asked string, env projections.EnvironmentID
 	}
 	if version, err := strconv.ParseUint(asked, 10, 64); err == nil {
 		if env.ID == 0 {
-			return 0, domain.RefuseField(domain.Malformed, field, "versions are those of an environment; name a time or position:%d", version)
+			return 0, domain.RefuseField(domain.Malformed, field, "versions are those of an environment; write production@%d, a time or position:42", version)
 		}
 		if version == 0 {
 			return 0, domain.RefuseField(domain.Malformed, field, "versions are 1, 2, 3 ...")
@@ -84,6 +84,8 @@ func (r *request) goBack() error {
 	if r.environment != nil {
 		key = r.environment.Key
 		id, position, err = r.placeOf("as_of", key, asked)
+	} else if env, point, is := strings.Cut(asked, "@"); is {
+		_, position, err = r.placeOf("as_of", env, point)
 	} else {
 		position, err = r.pointInTime("as_of", asked, id)
 	}
