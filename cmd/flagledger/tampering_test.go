@@ -275,6 +275,35 @@ func TestTampering(t *testing.T) {
 		})
 	}
 
+	// Rewritten and signed anew by who has the key of one replica; the checkpoints of the other stand between the commits, where they were.
+	var replicas []string
+	i := 0
+	for line := range strings.Lines(rewritten(t, stranger, wrong(slices.Clone(original)))) {
+		if replicas = append(replicas, line); i > 0 && i%2 == 0 && i/2 <= len(original) { // behind each commit and its checkpoint
+			if kept := lines[at(i/2)+1]; strings.HasPrefix(kept, `{"checkpoint"`) {
+				replicas = append(replicas, kept)
+			}
+		}
+		i++
+	}
+	for _, test := range []struct {
+		keys   []string
+		status int
+		want   string
+	}{
+		{[]string{strangerKey}, 0, "verified: commits 1 to 12"},
+		{[]string{strangerKey, l.vkey}, 1, "position 5: altered"},
+	} {
+		args := []string{"audit", "verify", "--log", file("replicas", strings.Join(replicas, ""))}
+		for _, key := range test.keys {
+			args = append(args, "--key", key)
+		}
+		status, stdout, stderr := flagledger(t, nil, args...)
+		if status != test.status || !strings.Contains(stdout+stderr, test.want) {
+			t.Errorf("two replicas, with %d keys: status %d, %s%s; want status %d and %s", len(test.keys), status, stdout, stderr, test.status, test.want)
+		}
+	}
+
 	export := file("export", l.export)
 	for _, test := range []struct {
 		name, want string
