@@ -38,7 +38,7 @@ func (s *Store) Erase(ctx context.Context, env Environment, identifier string) (
 		}
 		s.forget(e, p.surrogate)
 	}
-	if err := s.overwrite(ctx); err != nil { // also what an earlier attempt left
+	if err := s.overwrite(ctx, publishTimeout); err != nil { // also what an earlier attempt left
 		return surrogate, existed, fail(err)
 	}
 	if existed {
@@ -69,9 +69,9 @@ func (s *Store) mark(ctx context.Context, e Environment, whom []byte) error {
 }
 
 // overwrite makes the records of erased persons unreadable that are owed: the
-// server fills their bytes with noise and syncs that.
-func (s *Store) overwrite(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+// server fills their bytes with noise and syncs that, some milliseconds for each.
+func (s *Store) overwrite(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	s.erasedMu.RLock()
 	owed := slices.Collect(maps.Keys(s.owed))

@@ -51,12 +51,12 @@ func (s *Store) load(ctx, running context.Context) error {
 			return fmt.Errorf("read stream %s: %w", f.name, ctx.Err())
 		}
 	}
-	return s.complete(ctx, l)
+	return s.complete(ctx, running, l)
 }
 
 // complete finishes erasures that were interrupted, or undone by a server that
 // brought back what it had deleted.
-func (s *Store) complete(ctx context.Context, l *loading) error {
+func (s *Store) complete(ctx, running context.Context, l *loading) error {
 	for e := range l.locked {
 		if !e.dropped.Load() {
 			return fmt.Errorf("stream %s has no pepper for environment %s, which has persons: restore it", PeppersStream, e.token)
@@ -67,7 +67,10 @@ func (s *Store) complete(ctx context.Context, l *loading) error {
 			return fmt.Errorf("complete dropping environment %s: %w", e.token, err)
 		}
 	}
-	if err := s.overwrite(ctx); err != nil {
+	if err := s.overwrite(ctx, s.eraseAtStart); ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		s.log.Info("erasures are being completed beside the start")
+		s.wg.Go(func() { s.tryOverwrite(running) }) // what is left then, followers do when they have nothing else to do
+	} else if err != nil {
 		return fmt.Errorf("complete erasures: %w", err)
 	}
 	for _, subject := range l.orphaned {
@@ -160,7 +163,7 @@ func (s *Store) tryOverwrite(ctx context.Context) {
 	if !s.owes() {
 		return
 	}
-	if err := s.overwrite(ctx); err != nil {
+	if err := s.overwrite(ctx, publishTimeout); err != nil {
 		s.log.Warn("the record of an erased identity is not overwritten yet", "error", err)
 	}
 }

@@ -17,11 +17,14 @@ import (
 
 // Options tune a [Store]. The zero value is good for one process.
 type Options struct {
-	Replicas   int              // of the streams: 1, or 3 on a cluster; 0: 1
-	MaxTraits  int              // of one person; 0: 200
-	MaxUnsaved int              // persons with changes that are not stored yet; 0: 100,000
-	Logger     *slog.Logger     // nil: slog.Default()
-	Now        func() time.Time // nil: time.Now
+	Replicas   int // of the streams: 1, or 3 on a cluster; 0: 1
+	MaxTraits  int // of one person; 0: 200
+	MaxUnsaved int // persons with changes that are not stored yet; 0: 100,000
+	// EraseAtStart is how long Open may take for erasures that are to be completed;
+	// the rest is done beside what follows. 0: 2 s.
+	EraseAtStart time.Duration
+	Logger       *slog.Logger     // nil: slog.Default()
+	Now          func() time.Time // nil: time.Now
 }
 
 const (
@@ -51,6 +54,7 @@ type Store struct {
 	log                      *slog.Logger
 	now                      func() time.Time
 	maxTraits                int
+	eraseAtStart             time.Duration
 
 	environments environments
 	erasedMu     sync.RWMutex
@@ -84,6 +88,9 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Store, error
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.eraseAtStart = o.EraseAtStart; s.eraseAtStart == 0 {
+		s.eraseAtStart = 2 * time.Second
 	}
 	if s.maxTraits == 0 {
 		s.maxTraits = 200
