@@ -446,6 +446,9 @@ func (r *rollback) warnLeftAlone(wanted []string) {
 // settings warns of what decides on the answers of SDKs and is no part of a
 // version (ADR 19), where it is another now: it stays as it is.
 func (r *rollback) settings() {
+	if r.was.Name != r.env.Name && (r.then.AsksName(r.was) || r.now.AsksName(r.env)) {
+		r.warn("the environment was called %q then and is called %q now, which rules ask for: it stays so", r.was.Name, r.env.Name)
+	}
 	if len(r.events) == 0 {
 		return // nothing is rolled back
 	}

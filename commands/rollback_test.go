@@ -9,6 +9,7 @@ import (
 	"flagledger/commands"
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
+	"flagledger/projections"
 )
 
 // prod is the shop's production with an override of each sort, at version 2.
@@ -433,5 +434,30 @@ func TestRollbackOfARestoringRollback(t *testing.T) {
 	c.RestoreDeleted, c.Features = true, []string{"checkout"}
 	if result, err := l.Do(t.Context(), change(c)); err != nil || len(result.Events) > 0 {
 		t.Errorf("a rollback of another feature restores %v, error %v", told(t, result.Events), err)
+	}
+}
+
+// Where rules ask for the name of the environment, another name makes a version,
+// and a rollback across it warns; elsewhere it is but a name.
+func TestNameOfAnEnvironmentThatRulesAskFor(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	l.must(t, prod()...)
+	id := projections.EnvironmentID{Project: l.project().ID, ID: l.project().Environments.Get("prod").ID}
+	rename := func(name string, versions uint64) {
+		t.Helper()
+		before := l.views.CurrentVersion(id)
+		l.must(t, commands.UpdateEnvironment{Environment: "prod", Name: new(name)})
+		if got := l.views.CurrentVersion(id) - before; got != versions {
+			t.Errorf("the name %s makes %d versions, want %d", name, got, versions)
+		}
+	}
+	rename("Live", 0)
+	l.must(t, commands.UpdateSegment{Segment: "us", Rules: new(when("$.environment.name", evaluation.Equal, "Live"))})
+	version := l.views.CurrentVersion(id)
+	rename("Shop", 1)
+	plan, err := l.Preview(t.Context(), l.project(), rollback(version))
+	if err != nil || len(plan.Events) > 0 || !slices.EqualFunc(plan.Warnings, []string{`was called "Live" then and is called "Shop" now`}, strings.Contains) {
+		t.Errorf("events %v, warnings %q, error %v", told(t, plan.Events), plan.Warnings, err)
 	}
 }

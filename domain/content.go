@@ -336,16 +336,33 @@ func ContentChanges(before, after *Project, objects []Object) []ContentChange {
 	return changes
 }
 
-// renamed tells whether a segment that the environment uses has another name: the
-// reasons that are given with answers say it.
+// renamed tells whether something has another name that answers depend on: a
+// segment in use, as the reasons that are given with answers say it, or the
+// environment, where the rules of a segment in use ask for its name.
 func renamed(before, after *Project, env *Environment, objects []Object) bool {
 	return slices.ContainsFunc(objects, func(o Object) bool {
-		if o.Kind != KindSegment || !env.UsesSegment(o.Key) {
-			return false
+		switch {
+		case o.Kind == KindSegment && env.UsesSegment(o.Key):
+			was, is := before.Segments.Get(o.Key), after.Segments.Get(o.Key)
+			return was != nil && was.Name != is.Name
+		case o.Kind == KindEnvironment && o.Key == env.Key:
+			was := before.Environments.Get(o.Key)
+			return was != nil && was.Name != env.Name && after.AsksName(env)
 		}
-		was, is := before.Segments.Get(o.Key), after.Segments.Get(o.Key)
-		return was != nil && was.Name != is.Name
+		return false
 	})
+}
+
+// AsksName tells whether the rules of a segment in use ask for the name of the
+// environment.
+func (p *Project) AsksName(env *Environment) bool {
+	asks := false
+	for key := range env.Uses.All() {
+		walkRules(env.RulesIn(p.Segments.Get(key)), func(r *evaluation.Rule) {
+			asks = asks || slices.ContainsFunc(r.Conditions, func(c evaluation.Condition) bool { return c.Property == "$.environment.name" })
+		})
+	}
+	return asks
 }
 
 // concerned are the environments whose content the objects can be part of.
