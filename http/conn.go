@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/http"
+
+	"golang.org/x/net/netutil"
 )
 
 // A large answer is two writes in net/http: its buffer, with the header and the
@@ -12,16 +14,38 @@ import (
 // bytes does. So connections of Listener can hold back the first write until the
 // second comes, where a handler knows that it will (whole).
 
-// Listener makes the connections of l such that answers go out in one piece.
-// The server's ConnContext has to be ConnContext.
-func Listener(l net.Listener) net.Listener { return wholeListener{l} }
+// Listener makes the connections of l such that answers go out in one piece, at
+// most so many at once (0: any number). The server's ConnContext has to be
+// ConnContext. Accept is for one goroutine.
+func Listener(l net.Listener, most int) net.Listener {
+	inner := &lastAccepted{Listener: l}
+	outer := net.Listener(inner)
+	if most > 0 {
+		outer = netutil.LimitListener(inner, most)
+	}
+	return wholeListener{outer, inner}
+}
 
-type wholeListener struct{ net.Listener }
+// lastAccepted remembers the connection that a listener around it wraps.
+type lastAccepted struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (l *lastAccepted) Accept() (c net.Conn, err error) {
+	l.conn, err = l.Listener.Accept()
+	return l.conn, err
+}
+
+type wholeListener struct {
+	net.Listener
+	inner *lastAccepted
+}
 
 func (l wholeListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	if tcp, ok := c.(*net.TCPConn); ok {
-		return &conn{TCPConn: tcp}, err
+	if tcp, ok := l.inner.conn.(*net.TCPConn); ok && err == nil {
+		return &conn{Conn: c, tcp: tcp}, nil
 	}
 	return c, err
 }
@@ -29,7 +53,8 @@ func (l wholeListener) Accept() (net.Conn, error) {
 // conn is a connection that can hold back what is written. It does so only
 // while a handler runs that asked for it, in whose goroutine net/http writes.
 type conn struct {
-	*net.TCPConn
+	net.Conn
+	tcp   *net.TCPConn // the same, without what is around it
 	holds bool
 	held  []byte
 	both  net.Buffers
@@ -38,7 +63,7 @@ type conn struct {
 // Write implements net.Conn.
 func (c *conn) Write(b []byte) (int, error) {
 	if !c.holds {
-		return c.TCPConn.Write(b)
+		return c.tcp.Write(b)
 	}
 	if len(c.held) == 0 {
 		c.held = append(c.held, b...)
@@ -47,16 +72,19 @@ func (c *conn) Write(b []byte) (int, error) {
 	c.holds = false
 	first := len(c.held)
 	c.both = append(c.both[:0], c.held, b)
-	n, err := c.both.WriteTo(c.TCPConn)
+	n, err := c.both.WriteTo(c.tcp)
 	c.held = c.held[:0]
 	return max(0, int(n)-first), err
 }
+
+// CloseWrite lets net/http tell the client that nothing more comes.
+func (c *conn) CloseWrite() error { return c.tcp.CloseWrite() }
 
 // release sends what is still held back.
 func (c *conn) release() {
 	c.holds = false
 	if len(c.held) > 0 {
-		_, _ = c.TCPConn.Write(c.held) // the client may be gone
+		_, _ = c.tcp.Write(c.held) // the client may be gone
 		c.held = c.held[:0]
 	}
 }

@@ -31,7 +31,7 @@ func TestWriteWhole(t *testing.T) {
 			_, _ = w.Write(body[:10])
 		}
 	}))
-	server.Listener, server.Config.ConnContext = Listener(server.Listener), ConnContext
+	server.Listener, server.Config.ConnContext = Listener(server.Listener, 3), ConnContext
 	server.Start()
 	defer server.Close()
 	sizes := []int{0, 1, 2000, 2001, 2048, 2049, 100_000, len(body)}
@@ -81,7 +81,7 @@ func TestConnHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = client.Close() }()
-	accepted, err := Listener(l).Accept()
+	accepted, err := Listener(l, 0).Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

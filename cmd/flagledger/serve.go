@@ -18,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/net/netutil"
 
 	"flagledger/commands"
 	"flagledger/domain"
@@ -214,9 +213,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", c.listen, err)
 	}
-	if c.maxConns > 0 {
-		listener = netutil.LimitListener(listener, c.maxConns)
-	}
+	listener = httpapi.Listener(listener, c.maxConns)
 	if c.pprof != "" {
 		profiles, err := listenPprof(c.pprof)
 		if err != nil {
@@ -233,7 +230,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 		if c.tlsCert != "" {
 			failed <- server.ServeTLS(listener, c.tlsCert, c.tlsKey)
 		} else {
-			failed <- server.Serve(httpapi.Listener(listener))
+			failed <- server.Serve(listener)
 		}
 	}()
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the log is followed until the last request is answered
