@@ -221,7 +221,10 @@ func collectLess(percent int) (undo func()) {
 		return func() {}
 	}
 	before := debug.SetGCPercent(percent)
-	return func() { debug.SetGCPercent(before) }
+	return func() {
+		debug.SetGCPercent(before)
+		go debug.FreeOSMemory() // what there was more of goes back
+	}
 }
 
 // manyCommits are so many that the views take a second or more to catch up.
