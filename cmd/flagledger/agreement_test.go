@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"flagledger/eventstore/storetest"
 )
 
 // In random environments (see e2e/worlds.mjs) an SDK in local evaluation and the server say the same of everybody. `make agreement` sets
@@ -16,7 +18,7 @@ func TestE2EAgreement(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the SDK tests need node: %v", err)
 	}
-	url := "http://" + freeAddress(t)
+	url := "http://" + storetest.FreeAddress(t)
 	serve(t, build(t), url, "--data-dir", t.TempDir())
 	identities, seed := cmp.Or(os.Getenv("AGREEMENT_IDENTITIES"), "2000"), cmp.Or(os.Getenv("AGREEMENT_SEED"), "1")
 	cmd := exec.CommandContext(t.Context(), node, "agreement.mjs", identities, seed)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,6 +24,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"flagledger/eventstore"
+	"flagledger/eventstore/storetest"
 	httpapi "flagledger/http"
 	"flagledger/migrations"
 	"flagledger/projections"
@@ -62,7 +62,7 @@ func startNodes(t testing.TB) *cluster {
 	c := &cluster{t: t, dir: t.TempDir(), nodes: make([]*exec.Cmd, n)}
 	var routes []string
 	for range n {
-		c.clients, routes = append(c.clients, freePort(t)), append(routes, freePort(t))
+		c.clients, routes = append(c.clients, storetest.FreeAddress(t)), append(routes, storetest.FreeAddress(t))
 	}
 	t.Cleanup(func() {
 		for i := range c.nodes {
@@ -87,16 +87,6 @@ func startNodes(t testing.TB) *cluster {
 		t.Fatal(err)
 	}
 	return c
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 func (c *cluster) config(i int) string { return filepath.Join(c.dir, fmt.Sprintf("n%d.conf", i)) }

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"flagledger/eventstore/storetest"
 )
 
 // The end-to-end tests run the built binary as its users do: a process of its own, spoken to over HTTP, by clients that know nothing of it.
@@ -69,7 +70,7 @@ func TestE2EClients(t *testing.T) {
 	if err != nil || len(tests) == 0 {
 		t.Fatalf("no SDK tests in e2e: %v", err)
 	}
-	url := "http://" + freeAddress(t)
+	url := "http://" + storetest.FreeAddress(t)
 	serve(t, build(t), url, "--data-dir", t.TempDir())
 
 	admin := &api{url: url, token: adminToken}
@@ -189,17 +190,6 @@ func await(t *testing.T, url string, status int) {
 			t.Fatalf("%s does not answer %d; the last answer was: %s", url, status, last)
 		}
 	}
-}
-
-// freeAddress is a loopback address nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String()
 }
 
 // api speaks to one Flagledger as an administrator.

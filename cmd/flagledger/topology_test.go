@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"flagledger/eventstore/storetest"
 )
 
 // TestE2ETopology runs docker-compose.yml as processes: three NATS nodes, two replicas and the load balancer, with the configurations of that
@@ -33,16 +35,16 @@ func TestE2ETopology(t *testing.T) {
 	var addresses []string
 	monitor, client := map[string]string{}, map[string]string{}
 	for _, node := range natsNodes {
-		client[node], monitor[node] = freeAddress(t), freeAddress(t)
-		addresses = append(addresses, node+":4222", client[node], node+":6222", freeAddress(t))
+		client[node], monitor[node] = storetest.FreeAddress(t), storetest.FreeAddress(t)
+		addresses = append(addresses, node+":4222", client[node], node+":6222", storetest.FreeAddress(t))
 	}
 	url := map[string]string{}
 	for _, replica := range replicas {
-		address := freeAddress(t)
+		address := storetest.FreeAddress(t)
 		url[replica] = "http://" + address
 		addresses = append(addresses, replica+":8000", address)
 	}
-	public := freeAddress(t)
+	public := storetest.FreeAddress(t)
 	local := strings.NewReplacer(append(addresses, "0.0.0.0:8000", public)...)
 
 	// The configuration's own listeners are given by node, since all nodes share the text.

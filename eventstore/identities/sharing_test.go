@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"flagledger/eventstore/identities"
+	"flagledger/eventstore/storetest"
 )
 
 func TestTwoProcesses(t *testing.T) {
@@ -208,28 +209,14 @@ func TestCloseWithoutNATS(t *testing.T) {
 // cluster is three servers on loopback, as in the compose file.
 func cluster(t *testing.T) []*server.Server {
 	t.Helper()
-	routes := make([]string, 3)
-	for i := range routes {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		routes[i] = "nats://" + l.Addr().String()
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	routes := []string{storetest.FreeAddress(t), storetest.FreeAddress(t), storetest.FreeAddress(t)}
 	servers := make([]*server.Server, 3)
 	for i := range servers {
-		host, port, _ := strings.Cut(strings.TrimPrefix(routes[i], "nats://"), ":")
 		o := &server.Options{
-			ServerName: fmt.Sprint("n", i), Host: host, Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
 			JetStream: true, StoreDir: t.TempDir(), SyncAlways: true, DisableJetStreamBanner: true,
-			Cluster: server.ClusterOpts{Name: "test", Host: host},
-			Routes:  server.RoutesFromStr(strings.Join(routes, ",")),
-		}
-		if _, err := fmt.Sscan(port, &o.Cluster.Port); err != nil {
-			t.Fatal(err)
+			Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: storetest.PortOf(t, routes[i])},
+			Routes:  server.RoutesFromStr("nats://" + strings.Join(routes, ",nats://")),
 		}
 		s, err := server.NewServer(o)
 		if err != nil {

@@ -2,8 +2,10 @@ package storetest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,21 +28,20 @@ type Cluster struct {
 func StartCluster(t testing.TB, n int, configure ...func(*server.Options)) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, Servers: make([]*server.Server, n)}
-	ports := freePorts(t, 2*n)
 	var routes []*url.URL
-	for _, port := range ports[n:] {
-		routes = append(routes, &url.URL{Scheme: "nats", Host: fmt.Sprintf("127.0.0.1:%d", port)})
+	for range n {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: FreeAddress(t)})
 	}
 	for i := range n {
 		o := &server.Options{
 			ServerName: fmt.Sprintf("n%d", i),
-			Host:       "127.0.0.1", Port: ports[i],
+			Host:       "127.0.0.1", Port: PortOf(t, FreeAddress(t)),
 			NoSigs: true, NoLog: true,
 			JetStream: true, StoreDir: t.TempDir(), SyncAlways: true,
 			MaxPayload: eventstore.MaxPayload,
 		}
 		if n > 1 {
-			o.Cluster = server.ClusterOpts{Name: "storetest", Host: "127.0.0.1", Port: ports[n+i]}
+			o.Cluster = server.ClusterOpts{Name: "storetest", Host: "127.0.0.1", Port: PortOf(t, routes[i].Host)}
 			o.Routes = routes
 		}
 		for _, change := range configure {
@@ -102,17 +103,36 @@ func (c *Cluster) Leader(stream string) int {
 	return -1
 }
 
-// freePorts reserves ports for as long as it takes to know them all.
-func freePorts(t testing.TB, n int) []int {
+// FreeAddress is a host and port of loopback where nobody listens. The port is
+// not one that the system gives out by itself: whoever asks for it later, or again
+// after a server was stopped, finds it free.
+func FreeAddress(t testing.TB) string {
 	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)) // the system's ports begin at 32768
+		l, err := net.Listen("tcp", address)
 		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
 			t.Fatalf("find a free port: %v", err)
 		}
-		defer func() { _ = l.Close() }()
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		return address
 	}
-	return ports
+	t.Fatal("find a free port: none of 100 is")
+	return ""
+}
+
+// PortOf is the port of an address.
+func PortOf(t testing.TB, address string) int {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
