@@ -57,7 +57,14 @@ var byName = map[string]func([]byte) (Command, error){
 	"remove_identity_override": command[RemoveIdentityOverride],
 	"update_sdk_key":           command[UpdateSDKKey],
 	"revoke_sdk_key":           command[RevokeSDKKey],
-	"rollback":                 command[Rollback],
+}
+
+// elsewhere are requests that are no commands of a change, with the route to
+// ask. They are planned first, and the execution echoes the hash of the plan,
+// which holds for the project as it is and not after other commands.
+var elsewhere = map[string]string{
+	"rollback": "POST /admin/v1/projects/{project}/environments/{environment}/rollback",
+	"undo":     "POST /admin/v1/projects/{project}/undo",
 }
 
 func command[C Command](data []byte) (Command, error) {
@@ -93,6 +100,9 @@ func DecodeCommand(data []byte) (Command, error) {
 		return nil, malformed(err, data, func(data []byte) error { return json.Unmarshal(data, &named) })
 	}
 	decode, ok := byName[named.Command]
+	if route := elsewhere[named.Command]; route != "" {
+		return nil, domain.RefuseField(domain.Invalid, "command", "a list of commands cannot %s; ask %s, first with \"dry_run\": true", named.Command, route)
+	}
 	if !ok {
 		return nil, domain.RefuseField(domain.Malformed, "command", "%q is not a command; there are: %s", named.Command, strings.Join(slices.Sorted(maps.Keys(byName)), ", "))
 	}

@@ -16,7 +16,7 @@ func TestDecodeCommand(t *testing.T) {
 	for input, want := range map[string]commands.Command{
 		`{"command":"delete_project"}`:                                           commands.DeleteProject{},
 		`{"command":"set_feature_state","weights":{"a":1,"A":2,"Value":3}}`:      commands.SetFeatureState{StateInput: weights(map[string]float64{"a": 1, "A": 2, "Value": 3})}, // of variants
-		`{"version":3,"command":"rollback","environment":"prod"}`:                commands.Rollback{Environment: "prod", Version: 3},
+		`{"place":3,"command":"set_segment_override","environment":"prod"}`:      commands.SetSegmentOverride{Environment: "prod", Place: new(3)},
 		`{"command":"create_environment","key":"qa","hide_sensitive_data":true}`: commands.CreateEnvironment{Key: "qa", Settings: commands.Settings{HideSensitiveData: new(true)}},
 	} {
 		got, err := commands.DecodeCommand([]byte(input))
@@ -114,7 +114,9 @@ func TestDecodeRefusals(t *testing.T) {
 		`{"command":"set_feature_state","wieghts":{}}`:                                                                `malformed wieghts: there is no member "wieghts" here, at line 1, column 32`,
 		`{"command":"update_environment","hide_disabled_flags":7}`:                                                    "malformed hide_disabled_flags: there is a number where true or false is wanted",
 		`{"command":"update_sdk_key","expires_at":"tomorrow"}`:                                                        "malformed expires_at: at line 1, column 29",
-		`{"command":"rollback","version":-1}`:                                                                         "malformed version: there is a number -1 where an integer is wanted",
+		`{"command":"rollback","environment":"prod","version":1}`:                                                     "invalid command: a list of commands cannot rollback; ask POST /admin/v1/projects/{project}/environments/{environment}/rollback, first with",
+		`{"command":"undo","position":1}`:                                                                             "invalid command: a list of commands cannot undo; ask POST /admin/v1/projects/{project}/undo, first with",
+		`{"command":"set_segment_override","place":1.5}`:                                                              "malformed place: there is a number 1.5 where an integer is wanted",
 		`{"command":"create_segment","rules":{"type":"ALL"}}`:                                                         "malformed rules: there is an object where a list is wanted",
 		`{"command":"create_segment","rules":[{"type":"ALL"},{"type":"ANY","rules":[{"conditions":[{"value":1}]}]}]}`: "malformed rules[1].rules[0].conditions[0].value: there is a number where a string is wanted, at line 1, column 92",
 		`{"command":"create_segment","rules":[{"type":"ALL","conditions":[{"propertie":"p"}]}]}`:                      `malformed rules[0].conditions[0].propertie: there is no member "propertie" here`,

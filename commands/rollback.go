@@ -18,18 +18,18 @@ import (
 // shared with other environments (the rules of segments, the variants of
 // features) and has changed since is pinned here to what it was.
 type Rollback struct {
-	Environment string `json:"environment"`
-	Version     uint64 `json:"version"`
+	Environment string
+	Version     uint64
 	// Features and Segments limit the rollback to some of them; both nil: all.
-	Features []string `json:"features,omitzero"`
-	Segments []string `json:"segments,omitzero"`
+	Features []string
+	Segments []string
 	// RestoreDeleted brings back features and segments that were deleted since,
 	// disabled in other environments, and deletes features again that were deleted
 	// then and have been restored since, unless others have taken them into use.
-	RestoreDeleted bool `json:"restore_deleted,omitempty"`
+	RestoreDeleted bool
 	// PlanHash, where given, is that of the plan which was looked at; another
 	// plan is refused.
-	PlanHash string `json:"plan_hash,omitempty"`
+	PlanHash string
 }
 
 // Needs implements Command. What comes back from deletion comes back everywhere.

@@ -99,6 +99,8 @@ func TestAdminRefusals(t *testing.T) {
 		{"POST", E + "/keys", "", "", `{"name":"a","kind":"server","expires_at":7}`, 400, `"field":"expires_at"`},
 		{"POST", P + "/changes", "", "", `{"commands":[{"command":"create_feature","key":"new"},{"command":"create_feature","key":"newer","colour":"red"}]}`, 400, `"field":"commands[1].colour"`},
 		{"POST", P + "/changes", "", "", `{"commands":[{"command":"swim"}]}`, 400, `\"swim\" is not a command; there are: ... create_feature ... "field":"commands[0].command"`},
+		{"POST", P + "/changes", "", "", `{"commands":[{"command":"rollback","environment":"live","version":1}]}`, 422, `cannot rollback; ask POST /admin/v1/projects/{project}/environments/{environment}/rollback ... "field":"commands[0].command"`},
+		{"POST", P + "/changes?dry_run=true", "", "", `{"commands":[{"command":"undo","position":1}]}`, 422, `cannot undo; ask POST /admin/v1/projects/{project}/undo`},
 		{"POST", P + "/changes", "", "", `{"commands":[{"key":"new"}]}`, 400, `"field":"commands[0].command"`},
 		{"POST", P + "/changes", "", "", `{"commands":["create_feature"]}`, 400, `"field":"commands[0]`},
 		{"POST", P + "/changes", "", "", `{"commands":{}}`, 400, `"field":"commands"`},
