@@ -86,7 +86,7 @@ func (c SetFeatureTests) Decide(p *domain.Project, in *Inputs) ([]domain.Event, 
 		if _, err := environmentOf(p, one.Environment); err != nil {
 			return nil, inCase(err, i)
 		}
-		if one.Enabled == nil && one.Value == nil && one.Variant == nil {
+		if one.Enabled == nil && !one.Value.Given && one.Variant == nil {
 			return nil, domain.RefuseField(domain.Invalid, fmt.Sprintf("cases[%d]", i), "the case %q expects nothing; give enabled, value or variant", one.Name)
 		}
 		if err := checkTraits(in, fmt.Sprintf("cases[%d].traits", i), one.Traits); err != nil {

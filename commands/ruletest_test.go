@@ -20,7 +20,7 @@ var americans = commands.SetSegmentTests{Segment: "us", Cases: []commands.Segmen
 
 var checkoutCases = commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{
 	{Name: "anybody", Environment: "prod", Enabled: new(false)},
-	{Name: "an American", Environment: "prod", Traits: map[string]evaluation.Value{"country": evaluation.String("US")}, Value: new(evaluation.String("v1")), Variant: new("")},
+	{Name: "an American", Environment: "prod", Traits: map[string]evaluation.Value{"country": evaluation.String("US")}, Value: domain.Expect(evaluation.String("v1")), Variant: new("")},
 }}
 
 func TestRuleTests(t *testing.T) {
@@ -51,6 +51,7 @@ func TestRuleTests(t *testing.T) {
 		"of a feature, left out":              {when: commands.SetFeatureTests{Feature: "checkout"}, refused: "invalid cases: name the cases"},
 		"that does not say who belongs to it": {when: commands.SetSegmentTests{Segment: "us", Cases: []commands.SegmentCase{{Name: "a"}}}, refused: `invalid cases[0].member: the case "a" does not say`},
 		"in no environment":                   {when: feature(func(c *domain.FeatureCase) { c.Environment = "qa" }), refused: `not_found cases[0].environment: there is no environment "qa"`},
+		"that expects null":                   {when: feature(func(c *domain.FeatureCase) { c.Enabled, c.Value = nil, domain.Expect(evaluation.Null()) }), then: []string{`feature_tests.set.v1 {"feature":"checkout","cases":[{"name":"a","environment":"prod","value":null}]}`}},
 		"that expects nothing":                {when: feature(func(c *domain.FeatureCase) { c.Enabled = nil }), refused: `invalid cases[0]: the case "a" expects nothing`},
 		"of somebody with traits":             {when: feature(func(c *domain.FeatureCase) { c.Traits = manyTraits(201) }), refused: "limit_reached cases[0].traits: there are 201 traits; the limit is 200"},
 	})
@@ -97,9 +98,18 @@ func TestChangesKeepTheCases(t *testing.T) {
 	if got := l.last(t); got != 2 {
 		t.Fatalf("something was recorded: the log is at %d", got)
 	}
-	opened.OverrideTests = true
-	if _, err := l.Do(t.Context(), opened); err != nil {
-		t.Fatal(err)
+	// The audit tells where one broke, and not where somebody was ready for it.
+	harmless := change(commands.UpdateSegment{Segment: "us", Name: new("Americans")})
+	for _, c := range []commands.Change{harmless, opened} {
+		c.OverrideTests = true
+		result, err := l.Do(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry, err := l.views.AuditEntry(result.Position, nil)
+		if err != nil || entry.Commit.TestsOverridden != (len(result.Broken) > 0) {
+			t.Errorf("recorded that cases were overridden: %t, broken %v, error %v", entry.Commit.TestsOverridden, result.Broken, err)
+		}
 	}
 	// What was broken before is nobody's fault.
 	l.must(t, commands.SetFeatureState{Environment: "dev", Feature: "checkout", StateInput: enabled(true)})
@@ -199,13 +209,45 @@ func TestCasesOfPersons(t *testing.T) {
 	l.must(t, commands.EraseIdentity{Environment: "prod", Surrogate: "person-3-ana"})
 }
 
+// A case can demand null, which is another thing than to leave the value out: also
+// for the audit, and for an undo.
+func TestCaseOfNull(t *testing.T) {
+	l := newLedger(t)
+	l.must(t, shop()...)
+	read := func(body string) commands.Command {
+		c, err := commands.DecodeCommand([]byte(`{"command":"set_feature_tests","feature":"checkout","cases":[{"name":"nobody","environment":"prod","enabled":false` + body + `}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	l.must(t, read("")) // as old events leave it out
+	if _, err := l.Do(t.Context(), change(read(`,"value":null`))); !refuses(err, `conflict : case "nobody": in prod the value should be null and is "v1"`) {
+		t.Error(refusal(err))
+	}
+	null := commands.SetFeatureState{Environment: "prod", Feature: "checkout", StateInput: commands.StateInput{Value: commands.Some(evaluation.Null())}}
+	l.must(t, null)
+	position := l.must(t, read(`,"value":null`)).Position
+	if _, err := l.Do(t.Context(), change(commands.SetFeatureState{Environment: "prod", Feature: "checkout", StateInput: value("v1")})); !refuses(err, `conflict : case "nobody": in prod the value should be null and is "v1"`) {
+		t.Error(refusal(err))
+	}
+	l.restart(t, true)
+	if got := l.project().FeatureTests.Get("checkout").Cases[0].Value; !got.Given || !got.Value.IsNull() {
+		t.Errorf("read from the log, the case wants %+v", got)
+	}
+	l.must(t, undo(position))
+	if got := l.project().FeatureTests.Get("checkout").Cases[0].Value; got.Given {
+		t.Errorf("undone, the case wants %+v", got)
+	}
+}
+
 // A preview shows which cases would break; to carry it out is refused.
 func TestPreviewShowsBrokenCases(t *testing.T) {
 	l := newLedger(t)
 	l.must(t, shop()...)
 	l.must(t, prod()...)
 	l.must(t, override("checkout", "us", value("v2")))
-	l.must(t, commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{{Name: "v2", Environment: "prod", Traits: map[string]evaluation.Value{"country": evaluation.String("US")}, Value: new(evaluation.String("v2"))}}})
+	l.must(t, commands.SetFeatureTests{Feature: "checkout", Cases: []domain.FeatureCase{{Name: "v2", Environment: "prod", Traits: map[string]evaluation.Value{"country": evaluation.String("US")}, Value: domain.Expect(evaluation.String("v2"))}}})
 	preview := change(rollback(2))
 	preview.DryRun, preview.ShowBroken = true, true
 	result, err := l.Do(t.Context(), preview)

@@ -254,7 +254,7 @@ func (s *Service) record(ctx context.Context, id string, ch Change) (Result, err
 		if err != nil || len(result.Events) == 0 || ch.DryRun {
 			return result, err
 		}
-		commit := ch.commit(commitID, id, s.now().UTC(), result.Events)
+		commit := ch.commit(commitID, id, s.now().UTC(), result)
 		position, err := s.log.Append(trying, commit, p.Position)
 		if errors.Is(err, ErrConflict) {
 			line.head = nil
@@ -394,7 +394,7 @@ func InCommand(err error, i int) error {
 	return &e
 }
 
-func (ch Change) commit(id, project string, now time.Time, events []domain.Event) domain.Commit {
+func (ch Change) commit(id, project string, now time.Time, decided Result) domain.Commit {
 	correlation := ch.CorrelationID
 	if correlation == "" {
 		correlation = id
@@ -402,7 +402,7 @@ func (ch Change) commit(id, project string, now time.Time, events []domain.Event
 	return domain.Commit{
 		ID: id, Project: project, Time: now, Actor: ch.Actor, Client: ch.Client, Source: ch.Source,
 		Reason: ch.Reason, Ticket: ch.Ticket, CorrelationID: correlation,
-		IdempotencyKey: ch.IdempotencyKey, RequestHash: ch.RequestHash, TestsOverridden: ch.OverrideTests, Events: events,
+		IdempotencyKey: ch.IdempotencyKey, RequestHash: ch.RequestHash, TestsOverridden: len(decided.Broken) > 0, Events: decided.Events,
 	}
 }
 

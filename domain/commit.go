@@ -25,7 +25,7 @@ type Commit struct {
 	CorrelationID string `json:"correlation_id,omitempty"` // shared by all commits of one undertaking
 	ChangeRequest string `json:"change_request,omitempty"` // id of the approved proposal
 
-	// TestsOverridden says that cases of rules were allowed to break.
+	// TestsOverridden says that cases of rules broke, and were allowed to.
 	TestsOverridden bool `json:"tests_overridden,omitempty"`
 
 	// IdempotencyKey and RequestHash (hex SHA-256 of the request) let the views

@@ -36,8 +36,30 @@ type FeatureCase struct {
 	Identifier  string                      `json:"identifier,omitempty"`
 	Traits      map[string]evaluation.Value `json:"traits,omitempty"`
 	Enabled     *bool                       `json:"enabled,omitempty"`
-	Value       *evaluation.Value           `json:"value,omitempty"`
+	Value       Expectation                 `json:"value,omitzero"`
 	Variant     *string                     `json:"variant,omitempty"`
+}
+
+// An Expectation is a value that is expected, which may be null; its zero value,
+// a member that is left out, expects nothing.
+type Expectation struct {
+	Given bool
+	Value evaluation.Value
+}
+
+// Expect expects the value.
+func Expect(v evaluation.Value) Expectation { return Expectation{true, v} }
+
+// IsZero tells encoding/json to leave the member out.
+func (e Expectation) IsZero() bool { return !e.Given }
+
+// MarshalJSON writes the value.
+func (e Expectation) MarshalJSON() ([]byte, error) { return e.Value.MarshalJSON() }
+
+// UnmarshalJSON reads a member that is there, also where it is null.
+func (e *Expectation) UnmarshalJSON(data []byte) error {
+	e.Given = true
+	return e.Value.UnmarshalJSON(data)
 }
 
 // SegmentTestsSet replaces the cases of a segment; none: they are removed.
@@ -198,8 +220,8 @@ func (c FeatureCase) problem(o *evaluation.Outcome) string {
 	switch {
 	case c.Enabled != nil && *c.Enabled != o.Enabled:
 		return fmt.Sprintf("in %s enabled should be %t and is %t", c.Environment, *c.Enabled, o.Enabled)
-	case c.Value != nil && *c.Value != o.Value:
-		return fmt.Sprintf("in %s the value should be %s and is %s", c.Environment, c.Value.AppendJSON(nil), o.Value.AppendJSON(nil))
+	case c.Value.Given && c.Value.Value != o.Value:
+		return fmt.Sprintf("in %s the value should be %s and is %s", c.Environment, c.Value.Value.AppendJSON(nil), o.Value.AppendJSON(nil))
 	case c.Variant != nil && *c.Variant != o.Variant:
 		return fmt.Sprintf("in %s the variant should be %q and is %q", c.Environment, *c.Variant, o.Variant)
 	}

@@ -148,6 +148,11 @@ func fill(v reflect.Value, name string, n int) {
 		kinds := []evaluation.Value{evaluation.String(name), evaluation.Int(int64(n)), evaluation.Float(0.5), evaluation.Bool(true)}
 		v.Set(reflect.ValueOf(kinds[n%len(kinds)]))
 		return
+	case domain.Expectation:
+		var value evaluation.Value
+		fill(reflect.ValueOf(&value).Elem(), name, n)
+		v.Set(reflect.ValueOf(domain.Expect(value)))
+		return
 	case []domain.Event:
 		return
 	}

@@ -373,7 +373,7 @@ func wireType(t reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[time.Time](), reflect.TypeFor[documentTime](), reflect.TypeFor[uuid.UUID]():
 		return "string"
-	case reflect.TypeFor[evaluation.Value](), reflect.TypeFor[json.RawMessage]():
+	case reflect.TypeFor[evaluation.Value](), reflect.TypeFor[domain.Expectation](), reflect.TypeFor[json.RawMessage]():
 		return ""
 	}
 	switch t.Kind() {

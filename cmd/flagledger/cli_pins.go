@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,6 +50,21 @@ func (c *client) printPins(p pins) {
 	c.out.table("", []string{"PINNED", "TO", "POSITION", "TIME"}, rows)
 }
 
+// alone takes out of a refusal which command of the list it is about, where the
+// list is the program's and has one.
+func alone(err error) error {
+	p, ok := errors.AsType[problem](err)
+	if !ok {
+		return err
+	}
+	one := func(field string) string { return strings.TrimPrefix(strings.TrimPrefix(field, "commands[0]"), ".") }
+	p.Field, p.Errors = one(p.Field), slices.Clone(p.Errors)
+	for i := range p.Errors {
+		p.Errors[i].Field = one(p.Errors[i].Field)
+	}
+	return p
+}
+
 func (c *client) unpinCommand() *cobra.Command {
 	var reason, ticket string
 	var dryRun, overrideTests bool
@@ -76,7 +92,7 @@ func (c *client) unpinCommand() *cobra.Command {
 			if dryRun {
 				body["impact"] = map[string]any{}
 			}
-			return show(cmd.Context(), c, call{path: c.inProject("changes"), body: body}, func(done plan) {
+			return alone(show(cmd.Context(), c, call{path: c.inProject("changes"), body: body}, func(done plan) {
 				if dryRun || !done.Recorded {
 					c.printPlan(done)
 					return
@@ -85,7 +101,7 @@ func (c *client) unpinCommand() *cobra.Command {
 					c.out.line(plain, "%s", one.Sentence)
 				}
 				c.out.line(bold, "recorded at position %d", done.Position)
-			})
+			}))
 		},
 	}
 	f := cmd.Flags()
