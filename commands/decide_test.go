@@ -85,7 +85,12 @@ func (p persons) Lookup(_ string, env int32, identifier string) string {
 	return ""
 }
 
-func (p persons) Known(_ string, _ int32, surrogate string) bool { return p[surrogate] }
+func (p persons) Name(_ string, env int32, surrogate string) string {
+	if !p[surrogate] {
+		return ""
+	}
+	return strings.TrimPrefix(surrogate, fmt.Sprintf("person-%d-", env))
+}
 
 // now is the time of all decisions of scenarios.
 var now = time.Date(2026, 5, 3, 14, 2, 0, 0, time.UTC)

@@ -1,9 +1,7 @@
 package commands
 
 import (
-	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -146,13 +144,13 @@ func (c SetIdentityOverride) Decide(p *domain.Project, in *Inputs) ([]domain.Eve
 	if err := CheckIdentifier(in.Limits, c.Identifier); err != nil {
 		return nil, err
 	}
-	if env.LocalIdentityOverrides {
+	surrogate := in.Persons.Lookup(p.ID, env.ID, c.Identifier)
+	i, now := env.Identities.Get(surrogate).Find(f.Key)
+	if i < 0 && env.LocalIdentityOverrides {
 		if problem := unlistable(c.Identifier); problem != "" {
 			return nil, domain.RefuseField(domain.Invalid, "identifier", "SDKs in local evaluation would not give the override to %q and to nobody else: %s; take another identifier, or switch use_identity_overrides_in_local_eval of environment %q off", c.Identifier, problem, env.Key)
 		}
 	}
-	surrogate := in.Persons.Lookup(p.ID, env.ID, c.Identifier)
-	i, now := env.Identities.Get(surrogate).Find(f.Key)
 	if i < 0 {
 		state := env.States.Get(f.Key)
 		now = domain.IdentityOverride{Feature: f.Key, Enabled: state.Enabled, Value: state.Value}
@@ -177,34 +175,12 @@ func (c SetIdentityOverride) Decide(p *domain.Project, in *Inputs) ([]domain.Eve
 		return nil, nil
 	}
 	if in.DryRun && surrogate == "" {
-		next.Identity = "a new identity"
+		next.Identity, in.newcomer = newcomer, c.Identifier
 	} else if next.Identity, err = in.Persons.Surrogate(in.Context, p.ID, env.ID, c.Identifier); err != nil {
 		return nil, domain.Refuse(domain.Unavailable, "the identity store cannot be written now: %v", err)
 	}
 	return []domain.Event{next}, nil
 }
-
-// unlistable says why SDKs, which look for an identifier in a list, would not
-// find just this one. Engines differ; see the table of known differences.
-func unlistable(identifier string) string {
-	switch {
-	case strings.Contains(identifier, ","):
-		return "Node and Go join the list by commas"
-	case strings.HasPrefix(identifier, "[") && json.Valid([]byte(identifier)):
-		return "it reads as a list itself"
-	case wholeForm.MatchString(identifier) && !plainForm.MatchString(identifier):
-		return "Python takes it for a number, which is written otherwise"
-	case fractionForm.MatchString(identifier):
-		return "Python takes it for a fraction, which is in no list"
-	}
-	return ""
-}
-
-var (
-	wholeForm    = regexp.MustCompile(`^-?[0-9]+$`)
-	plainForm    = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
-	fractionForm = regexp.MustCompile(`^-?[0-9]+\.[0-9]+$`)
-)
 
 // CheckIdentifier refuses what cannot name an identity.
 func CheckIdentifier(limits domain.Limits, identifier string) error {

@@ -492,16 +492,25 @@ func (r *rollback) identities() {
 	}
 	// target is what the identity should have: then, for what is rolled back,
 	// and for the rest what it has now.
+	misread := 0
 	target := func(surrogate string) *domain.IdentityOverrides {
+		current := r.env.Identities.Get(surrogate)
+		// SDKs would give it to others; what they have already may stay
+		leftOut := r.env.LocalIdentityOverrides && unlistable(r.persons.Name(r.now.ID, r.env.ID, surrogate)) != ""
 		merged := &domain.IdentityOverrides{Identity: surrogate}
-		if now := r.env.Identities.Get(surrogate); now != nil {
-			merged.List = slices.DeleteFunc(slices.Clone(now.List), func(o domain.IdentityOverride) bool { return r.covers(o.Feature) })
+		if current != nil {
+			merged.List = slices.DeleteFunc(slices.Clone(current.List), func(o domain.IdentityOverride) bool { return r.covers(o.Feature) })
 		}
 		if then := r.was.Identities.Get(surrogate); then != nil {
 			for _, o := range then.List {
-				if r.covers(o.Feature) && r.survives(o.Feature) {
-					merged.List = append(merged.List, o)
+				if !r.covers(o.Feature) || !r.survives(o.Feature) {
+					continue
 				}
+				if i, _ := current.Find(o.Feature); i < 0 && leftOut {
+					misread++
+					continue
+				}
+				merged.List = append(merged.List, o)
 			}
 		}
 		merged.Sort()
@@ -514,13 +523,16 @@ func (r *rollback) identities() {
 	for surrogate := range r.was.Identities.All() {
 		switch {
 		case r.env.Identities.Get(surrogate) != nil: // dealt with above
-		case !r.persons.Known(r.now.ID, r.env.ID, surrogate):
+		case r.persons.Name(r.now.ID, r.env.ID, surrogate) == "":
 			erased++
 		default:
 			r.event(r.env.IdentityEvents(surrogate, target(surrogate))...)
 		}
 	}
 	r.warnings = warnErased(r.warnings, erased)
+	if misread > 0 {
+		r.warn("%d identity overrides of then are not restored: SDKs in local evaluation, to which this environment gives identity overrides now, would take their identifiers for other ones", misread)
+	}
 }
 
 // warnErased adds a warning of persons whose overrides do not come back.

@@ -69,8 +69,8 @@ type Persons interface {
 	Surrogate(ctx context.Context, project string, environment int32, identifier string) (string, error)
 	// Lookup returns the person's surrogate, "" when the person is not known.
 	Lookup(project string, environment int32, identifier string) string
-	// Known tells whether the surrogate stands for somebody who was not erased.
-	Known(project string, environment int32, surrogate string) bool
+	// Name returns the identifier of the person the surrogate stands for, "" of one who was erased.
+	Name(project string, environment int32, surrogate string) string
 }
 
 // A Command is one thing asked for. It is data: it can be kept, shown and
@@ -96,6 +96,8 @@ type Inputs struct {
 	DryRun  bool
 	Views   Views
 	Persons Persons
+
+	newcomer string // the last identifier that a dry run gave no surrogate
 }
 
 // A Change is what a person or program asks for.
@@ -369,7 +371,11 @@ func decide(p *domain.Project, ch Change, in *Inputs) (Result, error) {
 	if len(result.Events) == 0 {
 		return result, nil
 	}
-	if err := cmp.Or(result.After.CheckReferences(result.Objects), in.Limits.CheckChange(p, result.After, result.Objects)); err != nil {
+	if err := cmp.Or(
+		result.After.CheckReferences(result.Objects),
+		in.Limits.CheckChange(p, result.After, result.Objects),
+		checkListed(p, result.After, result.Objects, in),
+	); err != nil {
 		return Result{}, err
 	}
 	var err error

@@ -93,7 +93,7 @@ func (u *undo) takeBack(c domain.PastChange) error {
 		u.conflict(c.Object, "", "what was done to it cannot be undone here: change it yourself")
 		return nil
 	}
-	if env := u.now.Environments.Get(c.Object.Environment); c.Object.Kind == domain.KindIdentity && env != nil && !u.in.Persons.Known(u.now.ID, env.ID, c.Object.Key) {
+	if env := u.now.Environments.Get(c.Object.Environment); c.Object.Kind == domain.KindIdentity && env != nil && u.in.Persons.Name(u.now.ID, env.ID, c.Object.Key) == "" {
 		u.erased[c.Object] = true
 		return nil
 	}

@@ -220,9 +220,9 @@ func (p parts) Lookup(project string, environment int32, identifier string) stri
 	return ""
 }
 
-func (p parts) Known(project string, environment int32, surrogate string) bool {
-	_, known := p.persons.Identifier(identities.EnvironmentToken(project, environment), surrogate)
-	return known
+func (p parts) Name(project string, environment int32, surrogate string) string {
+	identifier, _ := p.persons.Identifier(identities.EnvironmentToken(project, environment), surrogate)
+	return identifier
 }
 
 func of(id projections.EnvironmentID) identities.Environment {

@@ -683,9 +683,7 @@ func (p walkPersons) Lookup(_ string, _ int32, identifier string) string {
 	return ""
 }
 
-func (p walkPersons) Known(_ string, _ int32, surrogate string) bool {
-	return p.surrogates[surrogate] != ""
-}
+func (p walkPersons) Name(_ string, _ int32, surrogate string) string { return p.surrogates[surrogate] }
 
 func (p walkPersons) List(_ projections.EnvironmentID, after string, limit int) (list []*domain.Identity) {
 	for _, identifier := range slices.Sorted(maps.Keys(p.identities)) {

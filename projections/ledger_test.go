@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,8 +104,13 @@ func (l *ledger) Lookup(_ string, env int32, identifier string) string {
 	return fmt.Sprintf("person-%d-%s", env, identifier)
 }
 
-// Known implements commands.Persons.
-func (l *ledger) Known(_ string, _ int32, surrogate string) bool { return !l.erased[surrogate] }
+// Name implements commands.Persons.
+func (l *ledger) Name(_ string, env int32, surrogate string) string {
+	if l.erased[surrogate] {
+		return ""
+	}
+	return strings.TrimPrefix(surrogate, fmt.Sprintf("person-%d-", env))
+}
 
 // do carries a change of the shop out and returns its position.
 func (l *ledger) do(t failer, all ...commands.Command) uint64 {

@@ -326,9 +326,9 @@ func (l *ledger) Lookup(project string, environment int32, identifier string) st
 	return ""
 }
 
-// Known implements commands.Persons.
-func (l *ledger) Known(project string, environment int32, surrogate string) bool {
-	return l.Identifier(projections.EnvironmentID{Project: project, ID: environment}, surrogate) != ""
+// Name implements commands.Persons.
+func (l *ledger) Name(project string, environment int32, surrogate string) string {
+	return l.Identifier(projections.EnvironmentID{Project: project, ID: environment}, surrogate)
 }
 
 func token(id projections.EnvironmentID) identities.Environment {
