@@ -76,7 +76,7 @@ func TestCheckContexts(t *testing.T) {
 		"app EQUAL 2.0.0:semver":                     "not among",
 		"app EQUAL x:semver":                         "cannot be read",
 		"born LESS_THAN 2000-01-01T00:00:00Z":        "",
-		"born REGEX ^[0-9]+[^.0-9]":                  "", // which keeps numbers out of orders
+		"born REGEX ^[0-9]+[^.0-9eE]":                "", // which keeps numbers out of orders
 		"born CONTAINS 2000":                         "looks into a text",
 		"born LESS_THAN 2000":                        "cannot be read",
 		"undeclared EQUAL x":                         "",

@@ -62,8 +62,15 @@ func TestKnownDivergences(t *testing.T) {
 		// Texts that read like numbers: Node and Go compare, look into and hash the texts. See TestIdentifiersThatReadLikeNumbers, too.
 		{on("x", evaluation.LessThan, "m"), text("12"), false, refused, all(on("x", evaluation.Regex, "^[^-0-9]"), on("x", evaluation.LessThan, "m")), false},
 		{on("x", evaluation.GreaterThan, ""), text("007"), false, refused, all(on("x", evaluation.Regex, notNumber), on("x", evaluation.GreaterThan, "")), false},
-		{on("x", evaluation.LessThan, "2024-01-31"), text("12"), false, refused, all(on("x", evaluation.Regex, "^[0-9]+[^.0-9]"), on("x", evaluation.LessThan, "2024-01-31")), false},
-		{on("x", evaluation.LessThan, "2024-01-31"), text("2023-12-31"), true, refused, all(on("x", evaluation.Regex, "^[0-9]+[^.0-9]"), on("x", evaluation.LessThan, "2024-01-31")), true},
+		{on("x", evaluation.LessThan, "2024-01-31"), text("12"), false, refused, all(on("x", evaluation.Regex, "^[0-9]+[^.0-9eE]"), on("x", evaluation.LessThan, "2024-01-31")), false},
+		{on("x", evaluation.LessThan, "2024-01-31"), text("2023-12-31"), true, refused, all(on("x", evaluation.Regex, "^[0-9]+[^.0-9eE]"), on("x", evaluation.LessThan, "2024-01-31")), true},
+		// Numbers that are printed with an exponent, which Node finds in the text that such a guard lets in.
+		{on("x", evaluation.LessThan, "2024-01-31"), fraction(1e21), false, refused, all(on("x", evaluation.Regex, "^[0-9]+[^.0-9eE]"), on("x", evaluation.LessThan, "2024-01-31")), false},
+		{on("x", evaluation.GreaterThan, "1.2.3"), fraction(1e21), false, refused, all(on("x", evaluation.Regex, notNumber), on("x", evaluation.GreaterThan, "1.2.3")), false},
+		// Node takes the first digits, or no number at all.
+		{on("x", evaluation.Equal, "1_000"), integer(1000), true, refused, all(on("x", evaluation.Equal, "1000")), true},
+		{on("x", evaluation.Equal, "1_000"), text("1_000"), true, refused, all(on("x", evaluation.In, "1_000")), true},
+		{on("x", evaluation.NotEqual, "inf"), integer(5), false, refused, not(on("x", evaluation.Equal, "inf")), true},
 		{on("x", evaluation.Contains, "."), text("1.5"), false, refused, all(on("x", evaluation.Regex, notNumber), on("x", evaluation.Contains, ".")), false},
 		{on("x", evaluation.Regex, "^0"), text("007"), false, advised, all(on("x", evaluation.Regex, notNumber), on("x", evaluation.Regex, "^0")), false},
 		{on("x", evaluation.Regex, "^0*7$"), text("007"), true, advised, none, false}, // of its $ only

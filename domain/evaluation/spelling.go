@@ -11,13 +11,14 @@ import (
 // A text that is wholly a number is that number on the server, however it is spelled: 007 is 7, and 1.50 is 1.5. SDKs look
 // at the text. This file finds out what a rule about texts makes of such texts, so that it can be told where that matters.
 
-// notNumber matches the texts that do not read like a number, but for the few that only lack an end ("", "-", "5."). It
-// holds of no number and of no text that reads like one, and so keeps them out wherever it stands beside a condition.
-const notNumber = `^(?:[^-0-9]|-[^0-9]|-?[0-9]+(?:[^.0-9]|\.[^0-9]|\.[0-9]+[^0-9]))`
+// notNumber matches the texts that do not read like a number, but for the few that only lack an end ("", "-", "5.", "2e").
+// It holds of no text that reads like a number, and of no number as any engine prints it (1e+21, 1E21, 1e-07), and so keeps
+// them out wherever it stands beside a condition.
+const notNumber = `^(?:[^-0-9]|-[^0-9]|-?[0-9]+(?:[^.0-9eE]|\.[^0-9]|\.[0-9]+[^0-9eE]|(?:\.[0-9]+)?[eE](?:[^-+0-9]|[-+][^0-9]|[-+]?[0-9]+[^0-9])))`
 
 // textGuard is the plainest expression that matches what begins like the text, and nothing that reads like a number.
 func textGuard(text string) string {
-	for _, guard := range []string{"^[^-0-9]", "^[0-9]+[^.0-9]"} {
+	for _, guard := range []string{"^[^-0-9]", "^[0-9]+[^.0-9eE]"} {
 		if matched, err := regexp.MatchString(guard, text); err == nil && matched {
 			return guard
 		}
@@ -60,7 +61,7 @@ func (v *validator) readNumbers(pattern string) numberReading {
 
 // numberReading is what a regular expression makes of texts that read like numbers.
 type numberReading struct {
-	matches  bool // it matches at least one of them
+	matches  bool // it matches at least one of them, or of the numbers that are printed with an exponent
 	spelling bool // of some number it matches one spelling and not another
 }
 
@@ -75,6 +76,9 @@ const (
 	afterPoint
 	inFraction
 	inTrailingZeros
+	afterE // of an exponent, which is for numbers only: a text such as 1e21 is a text to all
+	afterExponentSign
+	inExponent
 )
 
 // readNumbers follows an expression through all spellings of all numbers at once: a spelling with zeros too many in one
@@ -115,6 +119,9 @@ func readNumbers(pattern string) (r numberReading) {
 			r.matches = r.matches || longer || plain
 			r.spelling = r.spelling || longer != plain
 		}
+		if p.part == inExponent {
+			r.matches = r.matches || t.ends(p.plain)
+		}
 		both := func(c rune, next int) { queue = append(queue, place{next, t.step(p.longer, c), t.step(p.plain, c)}) }
 		zero := func(next int) { queue = append(queue, place{next, t.step(p.longer, '0'), p.plain}) }
 		digits := func(next, nextZero int) {
@@ -122,6 +129,10 @@ func readNumbers(pattern string) (r numberReading) {
 			for c := '1'; c <= '9'; c++ {
 				both(c, next)
 			}
+		}
+		exponent := func() {
+			both('e', afterE)
+			both('E', afterE)
 		}
 		switch p.part {
 		case atStart:
@@ -136,11 +147,19 @@ func readNumbers(pattern string) (r numberReading) {
 		case inWhole:
 			digits(inWhole, inWhole)
 			both('.', afterPoint)
+			exponent()
 		case afterPoint:
 			digits(inFraction, inFraction)
 		case inFraction:
 			digits(inFraction, inFraction)
 			zero(inTrailingZeros)
+			exponent()
+		case afterE:
+			both('-', afterExponentSign)
+			both('+', afterExponentSign)
+			digits(inExponent, inExponent)
+		case afterExponentSign, inExponent:
+			digits(inExponent, inExponent)
 		case inTrailingZeros:
 			zero(inTrailingZeros)
 		}

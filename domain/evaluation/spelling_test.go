@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What an expression makes of spellings of numbers, against trying out all of up to six characters.
+// What an expression makes of spellings of numbers, against trying out all of up to six characters, and numbers as they are printed with exponents.
 func TestReadNumbers(t *testing.T) {
 	var spellings []string
 	var spell func(s string)
@@ -38,7 +38,10 @@ func TestReadNumbers(t *testing.T) {
 		"^[a-z]":             {},
 		"^[^-0-9]":           {},
 		"^[^0-9]":            {matches: true},
-		"^[0-9]+[^.0-9]":     {},
+		"^[0-9]+[^.0-9eE]":   {},
+		"^[0-9]+[^.0-9]":     {matches: true}, // 1e21
+		"^[0-9]+-":           {},
+		`^[0-9]\.[0-9]+E-`:   {matches: true},
 		"^[0-9]+[.]":         {matches: true},
 		"^5(?:[.]|a)":        {matches: true, spelling: true},
 		notNumber:            {},
@@ -51,6 +54,9 @@ func TestReadNumbers(t *testing.T) {
 			printed := string(appendPython(nil, coerce(String(s))))
 			found.matches = found.matches || re.MatchString(s)
 			found.spelling = found.spelling || re.MatchString(s) != re.MatchString(printed)
+		}
+		for _, s := range []string{"1e21", "1e+21", "1E21", "1.5e+21", "-1.05e+300", "1e-7", "5e-07", "1.7E-7", "1e+100"} {
+			found.matches = found.matches || re.MatchString(s)
 		}
 		if got := readNumbers(pattern); got != want || found != want {
 			t.Errorf("%s: %+v, tried out %+v, want %+v", pattern, got, found, want)
@@ -66,7 +72,7 @@ func TestReadNumbers(t *testing.T) {
 
 // The expression that is offered keeps out numbers, and lets in what it is offered for.
 func TestTextGuard(t *testing.T) {
-	for text, want := range map[string]string{"m": "^[^-0-9]", "": notNumber, "-x": notNumber, "2024-01-31": "^[0-9]+[^.0-9]", "4x": "^[0-9]+[^.0-9]", "1.2.3": notNumber, "é": "^[^-0-9]"} {
+	for text, want := range map[string]string{"m": "^[^-0-9]", "": notNumber, "-x": notNumber, "2024-01-31": "^[0-9]+[^.0-9eE]", "4x": "^[0-9]+[^.0-9eE]", "4e8b": notNumber, "1e5.": notNumber, "1e+x": notNumber, "1.2.3": notNumber, "é": "^[^-0-9]"} {
 		if guard := textGuard(text); guard != want || readNumbers(guard).matches {
 			t.Errorf("%q: %s", text, guard)
 		}

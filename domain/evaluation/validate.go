@@ -289,6 +289,9 @@ func (v *validator) checkComparison(c Condition) {
 	inOrder := c.Operator != Equal && c.Operator != NotEqual
 	isNumber := isFloat && !math.IsNaN(f) && !math.IsInf(f, 0)
 	switch {
+	case isFloat && math.IsInf(f, 0) && strings.ContainsAny(c.Value, "0123456789"):
+		v.diverges("%s %s: the number is beyond the largest that there is, 1.8e308, so that it is an infinity to some and not to others", c.Operator, shown(c.Value))(
+			"write a number that apps can send; for a text, use IN %s", c.Value)
 	case inOrder && strings.ContainsFunc(c.Value, func(r rune) bool { return r >= 0xe000 }):
 		v.diverges("%s %s: the order of texts with characters from U+E000 up is another in JavaScript", c.Operator, shown(c.Value))(
 			"compare with a text of other characters, or list what is meant with IN")
@@ -304,9 +307,12 @@ func (v *validator) checkComparison(c Condition) {
 	case isNumber && mayReadLikeNumber(c.Property):
 		v.diverges("%s %s: on the server %s is compared as a number where it reads like one, so that 7, 007 and 7.0 are equal; SDKs compare the texts",
 			c.Operator, shown(c.Value), c.Property)("%s", fixNumberText(c, f))
-	case c.Operator == NotEqual && !isInt && !(isFloat && f == math.Trunc(f)):
+	case isNumber && strings.ContainsFunc(c.Value, oddInNumber):
+		v.diverges("%s %s: Python reads it as the number %s, other languages as another one or as none", c.Operator, shown(c.Value), plainDecimal(c.Value, f))(
+			"write %s; for a text, use IN %s", plainDecimal(c.Value, f), c.Value)
+	case c.Operator == NotEqual && !isInt && !(isNumber && f == math.Trunc(f)):
 		v.diverges("NOT_EQUAL %s: where the trait is a number the server says no, since it cannot be compared, and SDKs yes", shown(c.Value))("%s", v.fixNegation(c, Equal))
-	case !isFloat || strings.Trim(c.Value, "+-.0123456789eE \t\r\n") != "": // a word, for people at least
+	case !isNumber: // but a word, if one such as inf
 	case strings.TrimSpace(c.Value) != c.Value:
 		v.diverges("%s has blanks around the number, and not all engines ignore them", shown(c.Value))("write %s", plainNumber(f))
 	case !isInt && f == math.Trunc(f):
@@ -363,10 +369,7 @@ func (v *validator) checkFraction(c Condition) {
 
 // fixNumberText is what to write instead of comparing a text with a number for equality.
 func fixNumberText(c Condition, f float64) string {
-	plain := plainNumber(f)
-	if n, ok := castInt(c.Value); ok {
-		plain = string(appendPython(nil, n)) // all its digits
-	}
+	plain := plainDecimal(c.Value, f)
 	digits, negative := strings.CutPrefix(plain, "-")
 	pattern := "^0*" + regexp.QuoteMeta(digits)
 	switch {
@@ -427,6 +430,14 @@ func isPlainNumber(s string) bool {
 }
 
 func plainNumber(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+// plainDecimal is a number that is written as value and reads as f, plainly; of whole numbers all digits.
+func plainDecimal(value string, f float64) string {
+	if n, ok := castInt(value); ok {
+		return string(appendPython(nil, n))
+	}
+	return plainNumber(f)
+}
 
 func (v *validator) checkContains(c Condition) {
 	switch {

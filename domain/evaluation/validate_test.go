@@ -13,7 +13,7 @@ func on(property string, op evaluation.Operator, value string) evaluation.Condit
 }
 
 // notNumber is what the administration offers.
-const notNumber = `^(?:[^-0-9]|-[^0-9]|-?[0-9]+(?:[^.0-9]|\.[^0-9]|\.[0-9]+[^0-9]))`
+const notNumber = `^(?:[^-0-9]|-[^0-9]|-?[0-9]+(?:[^.0-9eE]|\.[^0-9]|\.[0-9]+[^0-9eE]|(?:\.[0-9]+)?[eE](?:[^-+0-9]|[-+][^0-9]|[-+]?[0-9]+[^0-9])))`
 
 func issuesOf(c evaluation.Condition) []evaluation.Issue {
 	return evaluation.ValidateRules([]evaluation.Rule{{Type: evaluation.All, Conditions: []evaluation.Condition{c}}}, evaluation.Limits{})
@@ -39,7 +39,7 @@ func TestValidateConditions(t *testing.T) {
 		{on("n", evaluation.NotEqual, "1.5"), diverges, "the trait is a number", "NONE"},
 		{on("n", evaluation.NotEqual, "-5"), saved, "", ""},
 		{on("name", evaluation.GreaterThan, "m"), diverges, "reads like a number", "put name REGEX ^[^-0-9] beside it"},
-		{on("name", evaluation.LessThanInclusive, "-x"), diverges, "reads like a number", `REGEX ^(?:[^-0-9]|-[^0-9]|-?[0-9]+(?:[^.0-9]|\.[^0-9]|\.[0-9]+[^0-9])) beside`},
+		{on("name", evaluation.LessThanInclusive, "-x"), diverges, "reads like a number", `REGEX ^(?:[^-0-9]|-[^0-9]|-?[0-9]+(?:[^.0-9eE]|\.[^0-9]|\.[0-9]+[^0-9eE]|(?:\.[0-9]+)?[eE](?:[^-+0-9]|[-+][^0-9]|[-+]?[0-9]+[^0-9]))) beside`},
 		{on("name", evaluation.GreaterThan, ""), diverges, "reads like a number", `REGEX ^(?:[^-0-9]|`},
 		{on("name", evaluation.GreaterThanInclusive, ""), diverges, "reads like a number", ""},
 		{on("name", evaluation.GreaterThan, "\ue000"), diverges, "U+E000", "IN"},
@@ -74,8 +74,23 @@ func TestValidateConditions(t *testing.T) {
 		{on("age", evaluation.GreaterThanInclusive, "-18"), saved, "", ""},
 		{on("phone", evaluation.Equal, "+4915112345"), saved, "", ""},
 		{on("code", evaluation.Equal, "007"), saved, "", ""},
-		{on("month", evaluation.Equal, "2024_01"), saved, "", ""},
-		{on("day", evaluation.LessThan, "2024-01-31"), diverges, "reads like a number", "REGEX ^[0-9]+[^.0-9] beside"},
+		{on("month", evaluation.Equal, "2024_01"), diverges, "the number 202401", "write 202401; for a text, use IN 2024_01"},
+		{on("month", evaluation.In, "2024_01"), saved, "", ""},
+		{on("n", evaluation.NotEqual, "1_000"), diverges, "the number 1000", "write 1000"},
+		{on("n", evaluation.Equal, "1_0.5"), diverges, "the number 10.5", "write 10.5"},
+		{on("n", evaluation.Equal, "٣"), diverges, "the number 3", "write 3"},
+		{on("n", evaluation.Equal, "\u00a07"), diverges, "the number 7", "write 7"},
+		{on("n", evaluation.Equal, "\v7"), diverges, "blanks", "write 7"},
+		{on("month", evaluation.Equal, "_1"), saved, "", ""},
+		{on("n", evaluation.NotEqual, "inf"), diverges, "the trait is a number", `NONE rule of n EQUAL "inf"`},
+		{on("n", evaluation.NotEqual, " iNf"), diverges, "the trait is a number", "NONE"},
+		{on("n", evaluation.NotEqual, "-Infinity"), diverges, "the trait is a number", "NONE"},
+		{on("n", evaluation.NotEqual, "nan"), diverges, "the trait is a number", "NONE"},
+		{on("n", evaluation.NotEqual, "1e400"), diverges, "beyond the largest that there is", "for a text, use IN 1e400"},
+		{on("n", evaluation.Equal, "-1e400"), diverges, "beyond the largest that there is", ""},
+		{on("n", evaluation.GreaterThan, "1e400"), diverges, "beyond the largest that there is", ""},
+		{on("n", evaluation.LessThan, "1"+strings.Repeat("0", 400)), diverges, "beyond the largest that there is", ""},
+		{on("day", evaluation.LessThan, "2024-01-31"), diverges, "reads like a number", "REGEX ^[0-9]+[^.0-9eE] beside"},
 		{on("rating", evaluation.LessThan, "4.5"), diverges, "whole number", "LESS_THAN_INCLUSIVE 4 beside"},
 		{on("rating", evaluation.GreaterThanInclusive, "-4.5"), diverges, "whole number", "GREATER_THAN_INCLUSIVE -4 beside"},
 		{on("word", evaluation.Equal, "nan"), saved, "", ""},
@@ -280,7 +295,7 @@ func TestFixesAreAccepted(t *testing.T) {
 		{in(all(on("x", evaluation.IsSet, "")), in(rule(evaluation.None), rule(evaluation.Any, tenth)))},
 		{all(on("x", evaluation.GreaterThanInclusive, "0"), on("x", evaluation.Modulo, "4|3"))},
 		{all(on("x", evaluation.Regex, "^[^-0-9]"), on("x", evaluation.LessThan, "m"))},
-		{all(on("x", evaluation.Regex, "^[0-9]+[^.0-9]"), on(path, evaluation.LessThan, "2024-01-31"))},
+		{all(on("x", evaluation.Regex, "^[0-9]+[^.0-9eE]"), on(path, evaluation.LessThan, "2024-01-31"))},
 		{all(on("x", evaluation.Regex, notNumber), on("x", evaluation.GreaterThan, ""), on("x", evaluation.Contains, "."))},
 		{all(on("x", evaluation.Regex, "^user-")), rule(evaluation.None, on("x", evaluation.GreaterThan, "user-5"))},
 		{all(on("x", evaluation.Contains, "@"), on("x", evaluation.GreaterThan, "m"))},

@@ -149,8 +149,8 @@ function agreed({ property, operator, value }) {
     const beside = (type, guard, other) => ({ type, conditions: [{ property, operator: guard, value: other }, { property, operator, value }], rules: [] });
     const readsLikeNumber = /^-?[0-9]+(\.[0-9]+)?$/.test(value);
     // Expressions that match no number; see BesideText of domain/evaluation.
-    const guard = ['^[^-0-9]', '^[0-9]+[^.0-9]'].find(g => new RegExp(g).test(value)) ??
-        '^(?:[^-0-9]|-[^0-9]|-?[0-9]+(?:[^.0-9]|\\.[^0-9]|\\.[0-9]+[^0-9]))';
+    const guard = ['^[^-0-9]', '^[0-9]+[^.0-9eE]'].find(g => new RegExp(g).test(value)) ??
+        '^(?:[^-0-9]|-[^0-9]|-?[0-9]+(?:[^.0-9eE]|\\.[^0-9]|\\.[0-9]+[^0-9eE]|(?:\\.[0-9]+)?[eE](?:[^-+0-9]|[-+][^0-9]|[-+]?[0-9]+[^0-9])))';
     if (/^(GREATER|LESS)_THAN/.test(operator) && !(parseFloat(value) == value) && !value.endsWith(':semver')) {
         return beside('ALL', 'REGEX', guard);
     }
