@@ -108,24 +108,37 @@ func leaves(t *testing.T, export string) (all []string) {
 	return all
 }
 
+// commitOfExport is what docs/transparency.md says of a line with a commit.
+type commitOfExport struct {
+	Position int       `json:"position"`
+	Hash     tlog.Hash `json:"leaf_hash"`
+	Leaf     string    `json:"leaf"`
+}
+
+// lineOfExport writes a line as docs/transparency.md says.
+func lineOfExport(t *testing.T, v any) string {
+	t.Helper()
+	var text strings.Builder
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
 // rewritten is the export of a log that somebody with a key has made anew of other leaves: positions, hashes, roots and signatures are all right.
 func rewritten(t *testing.T, key note.Signer, leaves []string) string {
 	t.Helper()
 	var tree transparency.Frontier
 	var body strings.Builder
-	line := func(v any) {
-		text, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body.Write(append(text, '\n'))
-	}
+	line := func(v any) { body.WriteString(lineOfExport(t, v)) }
 	var signed transparency.Signed
 	for i, leaf := range leaves {
 		leaf = regexp.MustCompile(`\nposition: \d+\n`).ReplaceAllString(leaf, fmt.Sprintf("\nposition: %d\n", i+1))
 		hash := tlog.RecordHash([]byte(leaf))
 		tree.Append(hash)
-		line(map[string]any{"position": i + 1, "leaf_hash": hash, "leaf": leaf})
+		line(commitOfExport{i + 1, hash, leaf})
 		var err error
 		if signed, err = (transparency.Checkpoint{Origin: key.Name(), Size: uint64(i + 1), Root: tree.Root()}).Sign(key); err != nil {
 			t.Fatal(err)
@@ -135,7 +148,14 @@ func rewritten(t *testing.T, key note.Signer, leaves []string) string {
 	line(map[string]any{"end": len(leaves)})
 	rest := body.String()
 	body.Reset()
-	line(map[string]any{"export": "flagledger.export.v1", "from": 1, "to": len(leaves), "before": []string{}, "checkpoint": signed.Note, "consistency": []string{}})
+	line(struct {
+		Export      string   `json:"export"`
+		From        int      `json:"from"`
+		To          int      `json:"to"`
+		Before      []string `json:"before"`
+		Checkpoint  string   `json:"checkpoint"`
+		Consistency []string `json:"consistency"`
+	}{"flagledger.export.v1", 1, len(leaves), []string{}, signed.Note, []string{}})
 	return body.String() + rest
 }
 
@@ -177,14 +197,19 @@ func TestTampering(t *testing.T) {
 	insert := func(all []string) []string { return slices.Insert(all, tampered-1, all[8]) }
 	both := func() string { // the leaf and its hash, by somebody without the key
 		leaf := wrong(slices.Clone(original))[tampered-1]
-		line, err := json.Marshal(map[string]any{"position": tampered, "leaf_hash": tlog.RecordHash([]byte(leaf)), "leaf": leaf})
-		if err != nil {
-			t.Fatal(err)
-		}
 		all := slices.Clone(lines)
-		all[at(tampered)] = string(line) + "\n"
+		all[at(tampered)] = lineOfExport(t, commitOfExport{tampered, tlog.RecordHash([]byte(leaf)), leaf})
 		return strings.Join(all, "")
 	}()
+	// What another reader of JSON would show, beside what is verified.
+	evil, err := json.Marshal(wrong(slices.Clone(original))[tampered-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	evil64, err := json.Marshal([]byte(wrong(slices.Clone(original))[tampered-1]))
+	if err != nil {
+		t.Fatal(err)
+	}
 	withoutCheckpoints := func(export string) string {
 		return regexp.MustCompile(`(?m)^{"checkpoint".*\n`).ReplaceAllString(export, "")
 	}
@@ -223,6 +248,26 @@ func TestTampering(t *testing.T) {
 		{"a commit and its hash, without the checkpoints between, since all", withoutCheckpoints(both), all, 1, "position 5: altered"},
 		{"no JSON", altered(`{"position"`, `{"position`), "", 1, "position 5: line"},
 		{"a field that there is not", altered(`"leaf_hash"`, `"comment":"","leaf_hash"`), "", 1, "position 5: line"},
+
+		{"the leaf again, in capitals", altered(`"leaf":`, `"leaf":`+string(evil)+`,"LEAF":`), "", 1, "position 5: line"},
+		{"the leaf again, in capitals and before", altered(`"leaf":`, `"LEAF":`+string(evil)+`,"leaf":`), "", 1, "position 5: line"},
+		{"the leaf again", altered(`"leaf":`, `"leaf":`+string(evil)+`,"leaf":`), "", 1, "position 5: line"},
+		{"the leaf again, in base64", altered("}\n", `,"leaf_b64":`+string(evil64)+"}\n"), "", 1, "position 5: line"},
+		{"another leaf beside the one in base64", altered(`"leaf":`, `"leaf_b64":`+string(evil64)+`,"leaf":`), "", 1, "position 5: line"},
+		{"the position again", altered(`{"position":5,`, `{"position":4,"POSITION":5,`), "", 1, "position 5: line"},
+		{"another hash before", altered(`"leaf_hash":`, `"leaf_hash":"AAAA","Leaf_hash":`), "", 1, "position 5: line"},
+		{"a member with an escape", altered(`"leaf":`, `"leaf":`+string(evil)+`,"\u006ceaf":`), "", 1, "position 5: line"},
+		{"a leaf beside a checkpoint", replaced(at(5)+1, `{"checkpoint"`, `{"leaf":`+string(evil)+`,"checkpoint"`), "", 1, "position 6: line"},
+		{"a leaf in the last line", replaced(len(lines)-1, `{"end"`, `{"leaf":`+string(evil)+`,"end"`), "", 1, "position 12: behind this commit: line"},
+		{"two ends", replaced(len(lines)-1, `{"end":12`, `{"end":5,"END":12`), "", 1, "position 12: behind this commit: line"},
+		{"two last positions in the header", replaced(0, `"to":12`, `"to":5,"TO":12`), "", 1, "position 1: line 1"},
+		{"nothing where the header has a list", replaced(0, `"before":[]`, `"before":null`), "", 1, "position 1: line 1"},
+		{"a proof in the header where there is nothing to prove", replaced(0, `"consistency":[]`, `"consistency":["`+tlog.Hash{}.String()+`"]`), "", 1, "positions 1 to 12: inserted: line 1, the header, has a proof"},
+		{"two values in a line", altered("}\n", "} {}\n"), "", 1, "position 5: line"},
+		{"a space", altered(`,"leaf"`, `, "leaf"`), "", 1, "position 5: line"},
+		{"line ends of Windows", strings.ReplaceAll(l.export, "\n", "\r\n"), "", 1, `position 1: line 1`},
+		{"an empty line at the end", l.export + "\n", "", 1, "is not a line of an export: it is empty"},
+		{"empty lines", strings.ReplaceAll(l.export, "\n", "\n\n"), "", 1, "position 1: line 2 is not a line of an export: it is empty"},
 
 		{"a commit dropped", moved(func(all []string) []string { return slices.Delete(all, at(5), at(5)+1) }), "", 1, "position 5: dropped or moved"},
 		{"a commit dropped with its checkpoint", moved(func(all []string) []string { return slices.Delete(all, at(5), at(6)) }), "", 1, "position 5: dropped or moved"},

@@ -49,15 +49,58 @@ type Exporter struct {
 // the rest.
 func NewExporter(w io.Writer, h Header) (*Exporter, error) {
 	h.Version = exportVersion
-	if h.Before == nil {
-		h.Before = []tlog.Hash{}
+	x := &Exporter{header: h, encoder: newEncoder(w)}
+	return x, x.write(h.asWritten())
+}
+
+func newEncoder(w io.Writer) *json.Encoder {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e
+}
+
+// asWritten is the one form in which this header is written.
+func (h *Header) asWritten() any {
+	one := *h
+	if one.Before == nil {
+		one.Before = []tlog.Hash{}
 	}
-	if h.Consistency == nil {
-		h.Consistency = tlog.TreeProof{}
+	if one.Consistency == nil {
+		one.Consistency = tlog.TreeProof{}
 	}
-	x := &Exporter{header: h, encoder: json.NewEncoder(w)}
-	x.encoder.SetEscapeHTML(false)
-	return x, x.write(h)
+	return one
+}
+
+// asWritten is the one form in which what this line says is written: it is one of
+// three kinds, and has what belongs to its kind alone.
+func (l *line) asWritten() any {
+	switch {
+	case l.Checkpoint != "":
+		return line{Checkpoint: l.Checkpoint}
+	case l.End != 0:
+		return line{End: l.End}
+	default:
+		return commitLine(l.Position, l.Hash, l.leaf())
+	}
+}
+
+// leaf is the bytes of the commit.
+func (l *line) leaf() []byte {
+	if l.Leaf != nil {
+		return []byte(*l.Leaf)
+	}
+	return l.LeafBase64
+}
+
+func commitLine(position uint64, hash tlog.Hash, leaf []byte) line {
+	l := line{Position: position, Hash: hash}
+	if utf8.Valid(leaf) {
+		text := string(leaf)
+		l.Leaf = &text
+	} else {
+		l.LeafBase64 = leaf
+	}
+	return l
 }
 
 func (x *Exporter) write(v any) error {
@@ -69,15 +112,7 @@ func (x *Exporter) write(v any) error {
 
 // Leaf writes a commit. hash is the one that the tree has for it.
 func (x *Exporter) Leaf(leaf Leaf, hash tlog.Hash) error {
-	b := leaf.Bytes()
-	l := line{Position: leaf.Position, Hash: hash}
-	if utf8.Valid(b) {
-		text := string(b)
-		l.Leaf = &text
-	} else {
-		l.LeafBase64 = b
-	}
-	return x.write(l)
+	return x.write(commitLine(leaf.Position, hash, leaf.Bytes()))
 }
 
 // Checkpoint writes a checkpoint that was signed when the last commit written

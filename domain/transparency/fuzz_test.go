@@ -3,6 +3,7 @@ package transparency_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,16 +58,29 @@ func FuzzVerify(f *testing.F) {
 	f.Add([]byte(strings.Replace(export, "c1", "c2", 1)), []byte("—"))
 	f.Add([]byte(`{"export":"flagledger.export.v1","from":1,"to":9223372036854775807,"before":[],"checkpoint":"","consistency":[]}`+"\n"), []byte("{"))
 	f.Add([]byte(`{"export":"flagledger.export.v1","from":3,"to":2}`+"\n"), []byte("a\n1\nb\n\n— a b\n"))
+	for _, twice := range [][2]string{ // what readers of JSON differ in
+		{`"leaf":`, `"leaf":"x","LEAF":`},
+		{`"leaf":`, `"leaf":"x","leaf":`},
+		{`"leaf":`, `"leaf_b64":"eA==","leaf":`},
+		{`{"checkpoint":`, `{"leaf":"x","checkpoint":`},
+		{`{"end":2`, `{"end":1,"END":2`},
+		{`"to":2`, `"to":1,"TO":2`},
+		{`"consistency":[]`, `"consistency":["` + tlog.Hash{}.String() + `"]`},
+		{"\n", "\r\n"},
+	} {
+		f.Add([]byte(strings.Replace(export, twice[0], twice[1], 1)), []byte{})
+	}
+	f.Add([]byte(export+"\n"), []byte{})
 	var hashes [size]tlog.Hash
 	for i := range hashes {
 		hashes[i] = leafOf(uint64(i + 1)).Hash()
 	}
-	f.Fuzz(func(t *testing.T, export, kept []byte) {
+	f.Fuzz(func(t *testing.T, verified, kept []byte) {
 		since, err := transparency.ReadSince(bytes.NewReader(kept), known)
 		if err != nil {
 			since = transparency.Since{}
 		}
-		report, err := transparency.Verify(bytes.NewReader(export), known, since)
+		report, err := transparency.Verify(bytes.NewReader(verified), known, since)
 		if finding, found := errors.AsType[*transparency.Finding](err); found && (finding.First < 1 || finding.Last < finding.First) {
 			t.Errorf("the finding is at positions %d to %d: %v", finding.First, finding.Last, err)
 		}
@@ -82,6 +96,11 @@ func FuzzVerify(f *testing.F) {
 		}
 		if report.Root != tree.Root() {
 			t.Errorf("verified with root %v, want %v", report.Root, tree.Root())
+		}
+		for i, line := range bytes.SplitAfter(verified, []byte("\n"))[1:] { // no reader may find in it what was not signed
+			if !bytes.HasPrefix(line, []byte(`{"checkpoint":"`)) && !slices.Contains(lines, string(line)) && string(line) != `{"end":1}`+"\n" {
+				t.Errorf("verified with line %d: %q", i+2, line)
+			}
 		}
 	})
 }
@@ -109,4 +128,30 @@ func FuzzCheckpoint(f *testing.F) {
 		_, _ = transparency.ReadUnverified(text)
 		_, _ = transparency.Verifiers(text)
 	})
+}
+
+// The form of a line is the one that docs/transparency.md gives, whatever the encoder of a later Go does: exports that were kept must stay what is written.
+func TestExportIsAlwaysWrittenSo(t *testing.T) {
+	var got strings.Builder
+	x, err := transparency.NewExporter(&got, transparency.Header{From: 1, To: 2, Checkpoint: "a — b\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := leafOf(1)
+	leaf.Header = nil
+	leaf.Payload = []byte("<&>'\"\\/\x00\b\f\n\r\t\x1f\x7fä\u2028\u2029\U0001f600")
+	binary := leafOf(2)
+	binary.Header, binary.Payload = nil, []byte{0xff}
+	if err := errors.Join(x.Leaf(leaf, leaf.Hash()), x.Leaf(binary, binary.Hash()), x.Checkpoint("c\n"), x.End()); err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"export":"flagledger.export.v1","from":1,"to":2,"before":[],"checkpoint":"a — b\n","consistency":[]}
+{"position":1,"leaf_hash":"c8A25qWj11bv374wO0MBkM25kJZqZSwYVIGXacljoF0=","leaf":"flagledger.leaf.v1\nposition: 1\nrecorded: 2026-05-03T14:02:11.262740001Z\nsubject: flagledger.log.p\n\n<&>'\"\\/\u0000\b\f\n\r\t\u001f` + "\x7f" + `ä\u2028\u2029😀"}
+{"position":2,"leaf_hash":"bUfUlW5/nkZ+Lk1j5vObmtfCiL2wsSan57VEcLcl4mc=","leaf_b64":"ZmxhZ2xlZGdlci5sZWFmLnYxCnBvc2l0aW9uOiAyCnJlY29yZGVkOiAyMDI2LTA1LTAzVDE0OjAyOjExLjI2Mjc0MDAwMloKc3ViamVjdDogZmxhZ2xlZGdlci5sb2cucAoK/w=="}
+{"checkpoint":"c\n"}
+{"end":2}
+`
+	if got.String() != want {
+		t.Errorf("got %s\nwant %s", got.String(), want)
+	}
 }

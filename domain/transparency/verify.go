@@ -182,8 +182,11 @@ func newLineReader(r io.Reader) *lineReader { return &lineReader{in: bufio.NewRe
 
 var errLine = errors.New("not a line of an export")
 
-// read reads the next line into v; io.EOF behind the last.
-func (r *lineReader) read(v any) error {
+// read reads the next line into v; io.EOF behind the last. Only what an Exporter
+// writes is a line, byte for byte: readers of JSON differ in what they make of
+// members that are doubled, of another case or of escapes that stand for nothing,
+// and what one of them shows must be what was verified.
+func (r *lineReader) read(v interface{ asWritten() any }) error {
 	r.number++
 	var text []byte
 	for {
@@ -206,16 +209,31 @@ func (r *lineReader) read(v any) error {
 		}
 		break
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil && len(bytes.TrimSpace(text[d.InputOffset():])) > 0 {
-		err = errors.New("something stands behind it")
-	}
-	if err != nil {
+	if err := parseLine(text, v); err != nil {
 		return fmt.Errorf("line %d is %w: %w", r.number, errLine, err)
 	}
 	return nil
+}
+
+func parseLine(text []byte, v interface{ asWritten() any }) error {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return errors.New("it is empty")
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return err
+	}
+	var want bytes.Buffer
+	if err := newEncoder(&want).Encode(v.asWritten()); err != nil {
+		return err
+	}
+	if bytes.Equal(text, want.Bytes()) {
+		return nil
+	}
+	at := 0
+	for at < min(len(text), want.Len()) && text[at] == want.Bytes()[at] {
+		at++
+	}
+	return fmt.Errorf("it says more, or in another way, than an export is written: behind %d bytes comes %.40q, not %.40q; a reader of it may show what was not verified", at, text[at:], want.Bytes()[at:])
 }
 
 // header reads the first line.
@@ -343,10 +361,7 @@ func (v *verification) line(l line) error {
 	case l.Position < next:
 		return findingAt(next, "inserted or moved: behind position %d comes %d", next-1, l.Position)
 	}
-	leaf := l.LeafBase64
-	if l.Leaf != nil {
-		leaf = []byte(*l.Leaf)
-	}
+	leaf := l.leaf()
 	own, recorded, err := parseLeaf(leaf)
 	if err != nil {
 		return findingAt(next, "altered: the leaf is none: %v", err)
@@ -455,8 +470,10 @@ func (v *verification) checkpointsAtEnd(in *lineReader) error {
 		case l.Position != 0 || l.End != to:
 			return findingAt(to+1, "inserted: the export has to end behind position %d, and goes on", to)
 		}
-		if err := in.read(&l); !errors.Is(err, io.EOF) {
-			return findingAt(to+1, "inserted: something stands behind the end of the export")
+		if err := in.read(&l); errors.Is(err, errLine) {
+			return findingAt(to+1, "inserted: behind the end of the export, %v", err)
+		} else if !errors.Is(err, io.EOF) {
+			return findingAt(to+1, "inserted: line %d stands behind the end of the export", in.number)
 		}
 		return nil
 	}
@@ -475,8 +492,11 @@ func (v *verification) end() error {
 		if root != v.final.Root {
 			return v.differs(v.final, max(v.held, v.heldSince), "the checkpoint of the export")
 		}
+		if len(v.header.Consistency) > 0 {
+			return &Finding{v.header.From, v.header.To, fmt.Sprintf("inserted: line 1, the header, has a proof of consistency (%d hashes), where the checkpoint is of these very commits and there is nothing to prove", len(v.header.Consistency))}
+		}
 	} else if err := tlog.CheckTree(v.header.Consistency, int64(v.final.Size), v.final.Root, int64(v.header.To), root); err != nil {
-		return &Finding{max(v.held, v.heldSince) + 1, v.header.To, fmt.Sprintf("altered, dropped, inserted or moved: the log of the export's checkpoint does not begin with these commits, or the proof that it does was altered: %v", err)}
+		return &Finding{min(max(v.held, v.heldSince)+1, v.header.To), v.header.To, fmt.Sprintf("altered, dropped, inserted or moved: the log of the export's checkpoint does not begin with these commits, or the proof that it does was altered: %v", err)}
 	}
 	if v.shorter != nil {
 		return v.shorter
