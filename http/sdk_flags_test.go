@@ -120,20 +120,38 @@ func TestSDKValidators(t *testing.T) {
 			expect(ask("If-Modified-Since: "+modified), 304)
 			expect(ask("If-Modified-Since: yesterday"), 200)
 			expect(ask("If-Modified-Since: Sun, 01 Mar 2026 09:59:59 GMT"), 200)
-			expect(ask("If-Modified-Since: Sun, 01 Mar 2026 10:00:01 GMT"), 200)
+			expect(ask("If-Modified-Since: Sun, 01 Mar 2026 10:00:01 GMT"), 200) // of a clock that is ahead, perhaps
+			expect(ask("If-Modified-Since: Sun, 01 Mar 2026 10:01:00 GMT"), 200) // which is yet to come
+			f.now = f.now.Add(time.Minute)
+			expect(ask("If-Modified-Since: Sun, 01 Mar 2026 10:01:00 GMT"), 304)
+			expect(ask("If-Modified-Since: Sun, 01 Mar 2026 10:00:59 GMT"), 200)
+			f.now = f.now.Add(-time.Minute)
 
-			// Another snapshot in the same second: whoever has one of that second may have either.
+			// What other projects do in the same second does not matter.
+			f.commitTo(t, "office", 0, domain.ProjectCreated{Key: "office", Name: "Office"})
+			expect(ask("If-Modified-Since: "+modified), 304)
+
+			// Another snapshot in the same second has a date of its own.
 			state := domain.FeatureStateSet{Environment: "production", Feature: "checkout", Value: evaluation.String("new")}
 			f.commit(t, 100*time.Millisecond, state)
 			w = ask("If-None-Match: " + etag)
 			expect(w, 200)
-			if w.Header().Get("Last-Modified") != modified || w.Header().Get("ETag") == etag {
+			if w.Header().Get("Last-Modified") != modified || w.Header().Get("ETag") == etag { // the other date is yet to come
 				t.Errorf("validators of the second snapshot: %v", w.Header())
 			}
 			expect(ask("If-Modified-Since: "+modified), 200)
+			f.now = f.now.Add(900 * time.Millisecond)
+			w = ask("If-Modified-Since: " + modified)
+			expect(w, 200)
+			if got := w.Header().Get("Last-Modified"); got != "Sun, 01 Mar 2026 10:00:01 GMT" {
+				t.Errorf("Last-Modified of the second snapshot: %s", got)
+			}
+			expect(ask("If-Modified-Since: Sun, 01 Mar 2026 10:00:01 GMT"), 304)
 
 			state.Value = evaluation.String("newer")
-			f.commit(t, time.Second, state)
+			f.commit(t, 0, state)
+			expect(ask("If-Modified-Since: Sun, 01 Mar 2026 10:00:01 GMT"), 200)
+			f.now = f.now.Add(time.Second)
 			expect(ask("If-Modified-Since: "+modified), 200)
 			w = ask("")
 			expect(ask("If-Modified-Since: "+w.Header().Get("Last-Modified")), 304)

@@ -22,6 +22,10 @@ type preparedAnswer struct {
 	body           jsonBody
 	zipped         func() jsonBody // made when it is first asked for
 	etag, modified []string
+	// ahead is until when the date in modified is not over, so that it cannot be
+	// told yet; early, another date, is told instead. Zero where there is no such time.
+	ahead time.Time
+	early []string
 }
 
 // jsonBody is a body with its length as a header.
@@ -55,12 +59,16 @@ func (b jsonBody) answer(c echo.Context, status int) error {
 
 func newPreparedAnswer(body []byte, s *projections.Snapshot) *preparedAnswer {
 	sum := sha256.Sum256(body)
-	return &preparedAnswer{
+	p := &preparedAnswer{
 		body:     newJSONBody(body),
 		zipped:   sync.OnceValue(func() jsonBody { return newJSONBody(zip(body)) }),
 		etag:     []string{fmt.Sprintf(`W/"%x"`, sum[:16])},
-		modified: []string{s.Updated.UTC().Format(http.TimeFormat)},
+		modified: []string{s.Modified.Format(http.TimeFormat)},
 	}
+	if s.Modified.After(s.Updated) {
+		p.ahead, p.early = s.Modified, []string{s.Updated.UTC().Format(http.TimeFormat)}
+	}
+	return p
 }
 
 var (
@@ -77,10 +85,13 @@ func (k *sdk) answerPrepared(c echo.Context, at sdkAccess, p *preparedAnswer) er
 	header["Etag"] = p.etag
 	header["Vary"] = varyEncoding
 	at.setUpdated(c)
-	if k.hasCurrent(c.Request().Header, at.snapshot, p.etag[0]) {
+	if k.hasCurrent(c.Request().Header, at.snapshot.Modified, p.etag[0]) {
 		return c.NoContent(http.StatusNotModified) // the client has the rest
 	}
 	header["Last-Modified"] = p.modified
+	if p.early != nil && k.Now().Before(p.ahead) {
+		header["Last-Modified"] = p.early
+	}
 	body := p.body
 	if len(body.bytes) >= gzipFrom && acceptsGzip(c.Request().Header.Get("Accept-Encoding")) {
 		body = p.zipped()
@@ -89,12 +100,17 @@ func (k *sdk) answerPrepared(c echo.Context, at sdkAccess, p *preparedAnswer) er
 	return body.answer(c, http.StatusOK)
 }
 
+// longAfter is from when on a date that is not a Last-Modified of ours says that
+// the client has seen what was there then: RFC 9110, 8.8.2.2, takes a minute for
+// clocks that differ and for processes that are behind.
+const longAfter = time.Minute
+
 // hasCurrent tells whether the client has the current answer, by its validators.
 //
 // Last-Modified has a resolution of a second, in which there can be several
-// snapshots. So it counts only without an ETag, only when it names the second
-// of this snapshot, and only when no earlier snapshot can be of that second.
-func (k *sdk) hasCurrent(request http.Header, snapshot *projections.Snapshot, etag string) bool {
+// snapshots. The date of each is its own, or not told: whoever names a date that
+// an earlier snapshot was sent with never names that of a later one.
+func (k *sdk) hasCurrent(request http.Header, modified time.Time, etag string) bool {
 	if known := request.Values("If-None-Match"); len(known) > 0 {
 		return lists(known, etag)
 	}
@@ -103,12 +119,10 @@ func (k *sdk) hasCurrent(request http.Header, snapshot *projections.Snapshot, et
 		return false
 	}
 	since, err := http.ParseTime(asked)
-	second := snapshot.Updated.Truncate(time.Second)
-	if err != nil || !since.Equal(second) {
+	if err != nil {
 		return false
 	}
-	before, err := k.Views.PositionAt(second.Add(-time.Nanosecond))
-	return err == nil && snapshot.Position == before+1
+	return since.Equal(modified) || !since.Before(modified.Add(longAfter)) && !since.After(k.Now())
 }
 
 // lists tells whether If-None-Match lists an ETag. Whether one is weak, as a

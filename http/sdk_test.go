@@ -104,9 +104,14 @@ func sdkShop() []domain.Event {
 // commit applies events as a commit recorded some time after the one before.
 func (f *sdkFixture) commit(t testing.TB, later time.Duration, events ...domain.Event) {
 	t.Helper()
+	f.commitTo(t, "shop", later, events...)
+}
+
+func (f *sdkFixture) commitTo(t testing.TB, project string, later time.Duration, events ...domain.Event) {
+	t.Helper()
 	f.last++
 	f.now = f.now.Add(later)
-	c := domain.Commit{ID: uuid.NewString(), Project: domain.ProjectID("shop"), Time: f.now, Source: domain.SourceAPI, Events: events}
+	c := domain.Commit{ID: uuid.NewString(), Project: domain.ProjectID(project), Time: f.now, Source: domain.SourceAPI, Events: events}
 	raw, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)

@@ -149,6 +149,9 @@ func (b *batch) touch(after *domain.Project, o domain.Object, at domain.Stamp) {
 		id := EnvironmentID{after.ID, env.ID}
 		b.touched[id] = key
 		h := b.head(id)
+		if h.touched.Position != at.Position { // the first of its objects here
+			h.modified = max(h.modified+1, at.Time.Unix())
+		}
 		h.touched = at
 		b.heads[id] = h
 	}

@@ -23,6 +23,10 @@ type Snapshot struct {
 	Position    uint64 // of the last commit that touched the environment
 	// Updated is when that commit was recorded, by the stream's clock.
 	Updated time.Time
+	// Modified is Updated to the second, or where an earlier snapshot of the
+	// environment has that second, the next that none has: it stands for this one
+	// alone, and grows. After many commits in a second it can lie ahead.
+	Modified time.Time
 	// Tally counts the evaluations of the environment, also those by earlier
 	// and later snapshots.
 	Tally *Tally
@@ -57,7 +61,7 @@ type compiledSegment struct {
 // nothing), compiling only what has changed.
 func (v *Views) compile(previous *Snapshot, p *domain.Project, env *domain.Environment, at head) (*Snapshot, error) {
 	next := &Snapshot{
-		Project: p, Environment: env, Version: at.version, Position: at.touched.Position, Updated: at.touched.Time, encode: v.encode,
+		Project: p, Environment: env, Version: at.version, Position: at.touched.Position, Updated: at.touched.Time, Modified: time.Unix(at.modified, 0).UTC(), encode: v.encode,
 		flags: make([]compiledFlag, 0, p.Features.Len()), segments: make(map[string]compiledSegment, p.Segments.Len()),
 		superseded: make(chan struct{}),
 	}

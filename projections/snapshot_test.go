@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"flagledger/commands"
 	"flagledger/domain"
@@ -76,7 +77,7 @@ func TestSnapshotCompilesWhatChanged(t *testing.T) {
 				continue
 			}
 			touched = append(touched, key)
-			if s.Position != position || !s.Updated.Equal(minute(position)) || s.Version != l.CurrentVersion(l.id(key)) {
+			if s.Position != position || !s.Updated.Equal(minute(position)) || !s.Modified.Equal(s.Updated.Truncate(time.Second)) || s.Version != l.CurrentVersion(l.id(key)) {
 				t.Errorf("%s: the snapshot of %s is of version %d at %d, %s", test.name, key, s.Version, s.Position, s.Updated)
 			}
 			if was == nil {

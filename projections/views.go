@@ -90,24 +90,27 @@ type EnvironmentID struct {
 // head is the newest version of an environment, and its last commit, which may
 // have changed only what SDKs are shown.
 type head struct {
-	version uint64
-	touched domain.Stamp
+	version  uint64
+	touched  domain.Stamp
+	modified int64 // the second that stands for it; see Snapshot.Modified
 }
 
 // headSize is how many bytes of a head's value come before the digest.
-const headSize = 24
+const headSize = 32
 
 // bytes is the value of the bucket of heads: the head and the digest, which
 // only the writer of the next version reads.
 func (h head) bytes(d *domain.Digest) []byte {
 	b := append(bigEndian(h.version), bigEndian(h.touched.Position)...)
-	return append(append(b, bigEndian(uint64(h.touched.Time.UnixNano()))...), d.Bytes()...)
+	b = append(append(b, bigEndian(uint64(h.touched.Time.UnixNano()))...), bigEndian(uint64(h.modified))...)
+	return append(b, d.Bytes()...)
 }
 
 func parseHead(b []byte) head {
 	h := head{version: binary.BigEndian.Uint64(b)}
 	h.touched.Position = binary.BigEndian.Uint64(b[8:])
 	h.touched.Time = time.Unix(0, int64(binary.BigEndian.Uint64(b[16:]))).UTC()
+	h.modified = int64(binary.BigEndian.Uint64(b[24:]))
 	return h
 }
 
