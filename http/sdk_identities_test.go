@@ -224,6 +224,11 @@ func TestSDKTraitRules(t *testing.T) {
 		f.run(t, []sdkCase{
 			{name: "sensitive ones are evaluated, undeclared ones dropped", path: identities, body: both, status: 200, contains: "one page", lacks: "pro\""},
 			{name: "neither is stored", path: identities + "?identifier=ada", status: 200, contains: `{"identifier":"ada","traits":[],`},
+			{name: "one alone", path: "/api/v1/traits/", body: `{"identity":{"identifier":"ada"},"trait_key":"email","trait_value":"a"}`, status: 200, contains: `"trait_value":"a","transient":true}`},
+			{name: "several", method: "PUT", path: "/api/v1/traits/bulk/", body: `[{"identity":{"identifier":"ada"},"trait_key":"plan","trait_value":"pro"}]`, status: 200, contains: `"trait_value":"pro","transient":true}]`},
+			{name: "a sum, undeclared", path: "/api/v1/traits/increment-value/", body: `{"trait_key":"visits","increment_by":1,"identifier":"ada"}`, status: 400, contains: `["The trait \"visits\" is never stored, so that it cannot count: it is not declared`},
+			{name: "a sum, sensitive", path: "/api/v1/traits/increment-value/", body: `{"trait_key":"email","increment_by":1,"identifier":"ada"}`, status: 400, contains: `it is declared sensitive."]`},
+			{name: "nothing is stored", path: identities + "?identifier=ada", status: 200, contains: `{"identifier":"ada","traits":[],`},
 		})
 	})
 	t.Run("sensitive data is hidden", func(t *testing.T) {

@@ -205,6 +205,8 @@ type ownedTrait struct {
 	} `json:"identity"`
 	Key   string           `json:"trait_key"`
 	Value evaluation.Value `json:"trait_value"`
+	// Transient says that the trait was not stored, since the project keeps no such ones.
+	Transient bool `json:"transient,omitempty"`
 }
 
 // postTrait stores one trait.
@@ -227,7 +229,7 @@ func (k *sdk) postTrait(c echo.Context, at sdkAccess) error {
 	if _, err := k.keep(at, owned.Identity.Identifier, at.admit([]sdkTrait{t})); err != nil {
 		return err
 	}
-	owned.Key, owned.Value = t.Key, t.Value
+	owned.Key, owned.Value, owned.Transient = t.Key, t.Value, !at.snapshot.Project.Keeps(t.Key)
 	return answerValue(c, owned)
 }
 
@@ -263,7 +265,7 @@ func (k *sdk) putTraits(c echo.Context, at sdkAccess) error {
 			return sdkRefusal(http.StatusBadRequest, "An identity has no more than %d traits.", k.Limits.Traits)
 		}
 		if !t.Value.IsNull() {
-			owned.Key, owned.Value = t.Key, t.Value
+			owned.Key, owned.Value, owned.Transient = t.Key, t.Value, !at.snapshot.Project.Keeps(t.Key)
 			answer = append(answer, owned)
 		}
 	}
@@ -323,6 +325,13 @@ func (k *sdk) incrementTrait(c echo.Context, at sdkAccess) error {
 	}
 	if err := at.storesTraits(); err != nil {
 		return err
+	}
+	if p := at.snapshot.Project; !p.Keeps(answer.Key) { // nor would there be anything to add to
+		why := "declared sensitive"
+		if p.Contexts.Get(answer.Key) == nil {
+			why = "not declared, in a project that is strict about that"
+		}
+		return &sdkError{http.StatusBadRequest, []string{fmt.Sprintf("The trait %q is never stored, so that it cannot count: it is %s.", answer.Key, why)}}
 	}
 	k.increments.Lock()
 	defer k.increments.Unlock()
