@@ -28,8 +28,11 @@ var secrets = []string{identities.PersonsStream, identities.PeppersStream}
 // CheckFiles reads the files of all streams in a data directory, and compares
 // them with their sums: with [*blocks.Damage] as the error they are not what was
 // written. Damage of a stream that can be done without is no error, and told to
-// minor. The directory may be in use.
+// minor. The directory may be in use. Into which a restore has not ended: ErrRestoring.
 func CheckFiles(ctx context.Context, dir string, minor func(*blocks.Damage)) error {
+	if err := RequireRestored(dir); err != nil {
+		return err
+	}
 	return eachStream(dir, minor, func(name, path string) error { return blocks.Check(ctx, path, name == Stream) })
 }
 

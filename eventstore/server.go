@@ -32,13 +32,21 @@ type embedded struct {
 	checked  sync.WaitGroup
 }
 
-// startEmbedded locks the data directory, sees that the files of the streams are
+// startEmbedded locks the data directory, sees that no restore into it was cut
+// short and that the files of the streams are
 // as they were written, and starts a server on them. From then on it looks at
 // the files again and again, in such intervals.
-func startEmbedded(ctx context.Context, dir string, interval time.Duration, log *slog.Logger) (*embedded, error) {
+func startEmbedded(ctx context.Context, o Options, log *slog.Logger) (*embedded, error) {
+	dir := o.Dir
 	lock, err := lockDir(dir)
 	if err != nil {
 		return nil, err
+	}
+	if err = RequireRestored(dir); err == nil && o.Restore != nil {
+		err = markDir(dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.unlock())
 	}
 	if err := removeProbes(filepath.Join(dir, "nats", "jetstream")); err != nil {
 		return nil, errors.Join(err, lock.unlock())
@@ -76,7 +84,7 @@ func startEmbedded(ctx context.Context, dir string, interval time.Duration, log 
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	e.checking = cancel
-	e.checked.Go(func() { e.keepChecking(running, dir, interval, log) })
+	e.checked.Go(func() { e.keepChecking(running, dir, o.CheckInterval, log) })
 	return e, nil
 }
 

@@ -40,6 +40,10 @@ type Options struct {
 	// opened or created: to restore it, or to make sure that it is there. It gets
 	// on how many servers the log is to be.
 	Prepare func(ctx context.Context, js jetstream.JetStream, replicas int) error
+	// Restore, if any, is called after Prepare, to bring the streams of a backup
+	// back. From before it until [Store.FinishRestore], also when the process is
+	// killed meanwhile, no other Open takes the place for a log: ErrRestoring.
+	Restore func(ctx context.Context, js jetstream.JetStream, replicas int) error
 	// CheckInterval is how often the files of an embedded server are read and
 	// compared with their sums. 0: once a day.
 	CheckInterval time.Duration
@@ -50,6 +54,7 @@ type Options struct {
 // Store is the log. Its methods may be used at the same time.
 type Store struct {
 	embedded      *embedded // nil with a cluster
+	dir           string    // of the embedded server
 	address       string    // of the cluster, without secrets
 	nats          *nats.Conn
 	js            jetstream.JetStream
@@ -72,7 +77,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{address: address, replicas: o.Replicas, appendTimeout: o.AppendTimeout, log: o.Logger}
+	s := &Store{dir: o.Dir, address: address, replicas: o.Replicas, appendTimeout: o.AppendTimeout, log: o.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -91,7 +96,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.close = sync.OnceValue(s.shutdown)
 
 	if o.URL == "" {
-		if s.embedded, err = startEmbedded(ctx, o.Dir, o.CheckInterval, s.log); err != nil {
+		if s.embedded, err = startEmbedded(ctx, o, s.log); err != nil {
 			return nil, err
 		}
 	}
@@ -124,11 +129,11 @@ func Permanent(err error) bool {
 		// A cluster that has too few servers yet answers 400 like a bad request.
 		return apiErr.ErrorCode == codeNoReplicas || apiErr.Code == statusBadRequest && apiErr.ErrorCode != codeNoPeers
 	}
-	return errors.Is(err, errOptions) || errors.Is(err, errNotALog) ||
+	return errors.Is(err, errOptions) || errors.Is(err, errNotALog) || errors.Is(err, ErrRestoring) ||
 		errors.Is(err, nats.ErrAuthorization) || errors.Is(err, fs.ErrNotExist)
 }
 
-// A prepareError is one of Options.Prepare, which is not called again.
+// A prepareError is one of Options.Prepare or Restore, which are not called again.
 type prepareError struct{ error }
 
 func (e *prepareError) Unwrap() error { return e.error }
@@ -149,8 +154,18 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 		}
 		s.js = js
 	}
+	if s.embedded == nil {
+		if err := requireRestored(ctx, s.js); err != nil {
+			return err
+		}
+	}
 	if o.Prepare != nil {
 		if err := o.Prepare(ctx, s.js, s.replicas); err != nil {
+			return &prepareError{err}
+		}
+	}
+	if o.Restore != nil {
+		if err := s.restore(ctx, o); err != nil {
 			return &prepareError{err}
 		}
 	}

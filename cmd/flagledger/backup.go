@@ -187,15 +187,15 @@ func restore(ctx context.Context, at logPlace, from, keys string, out io.Writer,
 	}
 	o := at.options(logger)
 	o.StartTimeout = aDay
-	o.Prepare = func(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	o.Prepare = func(ctx context.Context, js jetstream.JetStream, _ int) error {
 		err := backup.RequireEmpty(ctx, js)
 		for ; err != nil && !errors.Is(err, backup.ErrNotEmpty) && ctx.Err() == nil; err = backup.RequireEmpty(ctx, js) {
 			logger.Warn("NATS is not ready, trying again", "error", err)
 			pause(ctx)
 		}
-		if err != nil {
-			return err
-		}
+		return err
+	}
+	o.Restore = func(ctx context.Context, js jetstream.JetStream, replicas int) error {
 		if persons != nil { // before the traits, which would be orphans
 			if err := persons.Restore(ctx, js, replicas); err != nil {
 				return err
@@ -211,12 +211,24 @@ func restore(ctx context.Context, at logPlace, from, keys string, out io.Writer,
 	if err := describe(out, from, log.Manifest); err != nil {
 		return err
 	}
+	if err := verifyRestored(ctx, at, store, *log.History, persons != nil, out, logger); err != nil {
+		return err
+	}
+	if err := store.FinishRestore(ctx); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "restored and verified: position, root and the digests of %d versions are those of the backup\n", log.History.Versions)
+	return err
+}
+
+// verifyRestored makes the views of what was restored, compares them with what
+// the backup says, and erases again who was erased.
+func verifyRestored(ctx context.Context, at logPlace, store *eventstore.Store, want backup.History, withKeys bool, out io.Writer, logger *slog.Logger) (err error) {
 	views, err := build(ctx, store, at.views(), out)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, views.Close()) }()
-	want := *log.History
 	found, err := historyOf(views, views.Position())
 	if err != nil {
 		return err
@@ -224,23 +236,21 @@ func restore(ctx context.Context, at logPlace, from, keys string, out io.Writer,
 	if found != want {
 		return fmt.Errorf("what was restored is not what was backed up: it comes to %+v, the backup says %+v; do not use it", found, want)
 	}
-	if persons != nil {
-		n, err := eraseAgain(ctx, store, views, logger)
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			if _, err := fmt.Fprintf(out, "%d persons whose erasure is in the log, and who came back with the keys, were erased again\n", n); err != nil {
-				return err
-			}
-		}
+	if !withKeys {
+		return nil
 	}
-	_, err = fmt.Fprintf(out, "restored and verified: position, root and the digests of %d versions are those of the backup\n", found.Versions)
+	n, err := eraseAgain(ctx, store, views, logger)
+	if err == nil && n > 0 {
+		_, err = fmt.Fprintf(out, "%d persons whose erasure is in the log, and who came back with the keys, were erased again\n", n)
+	}
 	return err
 }
 
 // requireNoData refuses a data directory that is in use.
 func requireNoData(dir string) error {
+	if err := eventstore.RequireRestored(dir); err != nil {
+		return err
+	}
 	for _, name := range []string{"nats", "views.db"} {
 		_, err := os.Stat(filepath.Join(dir, name))
 		if err == nil {

@@ -1,18 +1,26 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"flagledger/eventstore/storetest"
 )
@@ -180,6 +188,142 @@ func TestBackup(t *testing.T) {
 			t.Errorf("into a directory in use: %v\n%s", err, said)
 		}
 	})
+}
+
+// What a restore leaves that did not come to its end, on the way or in the comparison with the backup, is not taken for a log by anybody.
+func TestRestoreCutShort(t *testing.T) {
+	t.Parallel()
+	p := ready(t, "--data-dir", t.TempDir())
+	p.openShop("checkout")
+	out := t.TempDir()
+	file, forged := filepath.Join(out, "log.zip"), filepath.Join(out, "forged.zip")
+	mustCommand(t, "backup", "--server", p.url, "--token", rootToken, "--to", file)
+	p.stop(syscall.SIGTERM)
+	altered(t, file, forged, func(name string, content []byte) (string, []byte) {
+		if name == "manifest.json" {
+			content = bytes.Replace(content, []byte(`"versions":`), []byte(`"versions":1`), 1) // such as 11 instead of 1
+		}
+		return name, content
+	})
+	const want = "a restore has not ended here"
+	refused := func(t *testing.T, args ...string) {
+		t.Helper()
+		if said, err := command(t, args...); err == nil || !strings.Contains(said+err.Error(), want) || !strings.Contains(said+err.Error(), "restore again") {
+			t.Errorf("%s: error %v\n%s", strings.Join(args, " "), err, said)
+		}
+	}
+	whole := func(t *testing.T, args ...string) {
+		t.Helper()
+		mustCommand(t, append([]string{"restore", "--from", file}, args...)...)
+		p := ready(t, args...)
+		p.do(request{method: "PATCH", path: live + "/features/checkout", body: `{"value":"goes on"}`}, nil)
+		p.stop(syscall.SIGTERM)
+	}
+	t.Run("in a data directory", func(t *testing.T) {
+		dir := t.TempDir()
+		if said, err := command(t, "restore", "--data-dir", dir, "--from", forged); err == nil || !strings.Contains(err.Error(), "is not what was backed up") {
+			t.Fatalf("what is not what was backed up: %v\n%s", err, said)
+		}
+		for _, args := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"rebuild"}, {"doctor"}, {"restore", "--from", file}} {
+			refused(t, append(args, "--data-dir", dir)...)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		whole(t, "--data-dir", dir)
+	})
+	t.Run("in a cluster", func(t *testing.T) {
+		nats := storetest.StartCluster(t, 3)
+		if said, err := command(t, "restore", "--data-dir", t.TempDir(), "--nats-url", nats.URL(), "--from", forged); err == nil || !strings.Contains(err.Error(), "is not what was backed up") {
+			t.Fatalf("what is not what was backed up: %v\n%s", err, said)
+		}
+		for _, args := range [][]string{{"serve", "--listen", "127.0.0.1:0"}, {"rebuild"}, {"doctor"}, {"restore", "--from", file}} {
+			refused(t, append(args, "--data-dir", t.TempDir(), "--nats-url", nats.URL())...)
+		}
+		nc, err := natsgo.Connect(nats.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := js.StreamNames(t.Context())
+		for name := range names.Name() {
+			if err := js.DeleteStream(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		whole(t, "--data-dir", t.TempDir(), "--nats-url", nats.URL())
+	})
+	t.Run("killed", func(t *testing.T) {
+		binary, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for try := 0; ; try++ {
+			dir := t.TempDir()
+			cmd := exec.CommandContext(t.Context(), binary, "restore", "--data-dir", dir, "--from", file)
+			cmd.Env = append(os.Environ(), beProgram+"=1")
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for deadline := time.Now().Add(time.Minute); ; { // until it has begun
+				if streams, _ := filepath.Glob(filepath.Join(dir, "nats", "jetstream", "*", "streams", "*")); len(streams) > 0 {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal("the restore does not begin")
+				}
+				runtime.Gosched()
+			}
+			if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Fatal(err)
+			}
+			if err := cmd.Wait(); err == nil && try < 20 {
+				continue // it was quicker
+			}
+			refused(t, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+			return
+		}
+	})
+}
+
+// altered writes a copy of an archive of which each entry goes through change.
+func altered(t *testing.T, from, to string, change func(name string, content []byte) (string, []byte)) {
+	t.Helper()
+	archive, err := zip.OpenReader(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = archive.Close() }()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := zip.NewWriter(out)
+	for _, entry := range archive.File {
+		r, err := entry.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, content := change(entry.Name, content)
+		part, err := w.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := part.Write(content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), out.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // The doctor finds nothing wrong with what is well, and what is wrong; and it changes nothing.

@@ -21,6 +21,7 @@ import (
 
 	"flagledger/commands"
 	"flagledger/domain"
+	"flagledger/eventstore"
 	"flagledger/eventstore/access"
 	"flagledger/eventstore/backup"
 	"flagledger/eventstore/checkpoints"
@@ -172,6 +173,9 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 	if err := os.MkdirAll(c.dataDir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
+	}
+	if err := eventstore.RequireRestored(c.dataDir); err != nil { // before views of half a log are shown
+		return err
 	}
 
 	views, err := projections.Open(filepath.Join(c.dataDir, "views.db"), projections.Options{
