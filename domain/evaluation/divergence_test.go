@@ -67,6 +67,7 @@ func TestKnownDivergences(t *testing.T) {
 		// Numbers that are printed with an exponent, which Node finds in the text that such a guard lets in.
 		{on("x", evaluation.LessThan, "2024-01-31"), fraction(1e21), false, refused, all(on("x", evaluation.Regex, "^[0-9]+[^.0-9eE]"), on("x", evaluation.LessThan, "2024-01-31")), false},
 		{on("x", evaluation.GreaterThan, "1.2.3"), fraction(1e21), false, refused, all(on("x", evaluation.Regex, notNumber), on("x", evaluation.GreaterThan, "1.2.3")), false},
+		{on("x", evaluation.In, "1e+21"), fraction(1e21), false, refused, all(on("x", evaluation.Equal, "1000000000000000000000")), true},
 		// Node takes the first digits, or no number at all.
 		{on("x", evaluation.Equal, "1_000"), integer(1000), true, refused, all(on("x", evaluation.Equal, "1000")), true},
 		{on("x", evaluation.Equal, "1_000"), text("1_000"), true, refused, all(on("x", evaluation.In, "1_000")), true},

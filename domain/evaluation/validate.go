@@ -1,6 +1,7 @@
 package evaluation
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"regexp"
@@ -534,8 +535,21 @@ func divergentElement(e string) (reason, fix string) {
 	case (v.kind == KindInt || v.kind == kindBig) && string(appendPython(nil, v)) != e:
 		return "on the server a text that reads like a number loses its leading zeros, and is not found; SDKs find it",
 			"write " + string(appendPython(nil, v)) + ", and send identities' values without leading zeros"
+	case isPrintedWithExponent(e):
+		f, _ := castFloat(e)
+		return "no number that is printed with an exponent is found in a list on the server; Node finds it", "remove it, and add EQUAL " + plainNumber(f) + " beside it in an ANY rule"
 	}
 	return "", ""
+}
+
+// isPrintedWithExponent reports whether JavaScript, and JSON with it, prints a number so.
+func isPrintedWithExponent(s string) bool {
+	f, ok := castFloat(s)
+	if !ok || !strings.Contains(s, "e") || math.IsInf(f, 0) {
+		return false
+	}
+	printed, err := json.Marshal(f)
+	return err == nil && string(printed) == s
 }
 
 // objectMembers are what every object of JavaScript has, so that SDKs which keep things in one by name find them there.

@@ -121,8 +121,8 @@ function* lists(value) {
 }
 
 /** Takes elements out of the lists of a world and an identity, one after the other, as long as there is a difference without them. */
-async function reduce({ features, segments, name }, identity) {
-    let smallest = { world: { features, segments, name }, identity };
+async function reduce({ features, segments, name, late }, identity) {
+    let smallest = { world: { features, segments, name, late }, identity };
     const differ = ({ world, identity }) =>
         inhabit(world, async sdk => (await compare(world, sdk, identity)).differences).catch(error => {
             assert.ok(error instanceof Refused, error);

@@ -51,7 +51,9 @@ const integers = [-1000, -10, -9, -2, -1, 0, 1, 2, 9, 10, 1000];
 const fractions = [0.5, 1.5, 2.25, 3.75, 9.99, 10.01, 99.5, 1000.125];
 // Texts that the server takes for numbers, some of them spelled in another way than numbers are printed.
 const numberTexts = ['0', '00', '1', '007', '7', '7.0', '7.00', '1.50', '1.5', '01.5', '-7', '-07', '-0.5', '-0.50', '12', '012', '0151', '10115', '12345678901234567890', '012345678901234567890'];
-const dates = ['2024', '2024-01-31', '2024-02-01', '2024-01-31T12:00:00Z', '12:30', '1.2.3', '-', '5.', '.5', '+7', '7e1', ' 7', '0x7'];
+const dates = ['2024', '2024-01-31', '2024-02-01', '2024-01-31T12:00:00Z', '12:30', '1.2.3', '-', '5.', '.5', '+7', '7e1', ' 7', '0x7', '1e+21', '4e8b', '1_000', 'inf'];
+// Numbers that are printed with an exponent.
+const exponents = [1e21, -1.5e300, 1e-7];
 const percentages = ['0', '1', '10', '33.3', '50', '66.67', '90', '100'];
 
 // What can be asked: functions that draw an operator and a value, which is to be among those that the trait can have.
@@ -90,7 +92,7 @@ const kinds = {
     },
     count: {
         values: counts,
-        ask: [compare, compareWith(['1.0', ' 5', '+9', '0', '1e2']), isIn(['0', '007', '1.5', 'a']), contains, regex(['^1', '^[0-4]', '^1*0+$']), modulo(['2|1', '3|2', '100|99', '4|-1', '0|0']), isSet, split]
+        ask: [compare, compareWith(['1.0', ' 5', '+9', '0', '1e2', '1_000', 'inf', ' -Infinity', 'nan', '1e400']), isIn(['0', '007', '1.5', 'a']), contains, regex(['^1', '^[0-4]', '^1*0+$']), modulo(['2|1', '3|2', '100|99', '4|-1', '0|0']), isSet, split]
     },
     // The remainder of a negative number has the sign of the divisor in Python, that of the number elsewhere.
     integer: { values: integers, ask: [compare, compare, isIn(['-0']), modulo(['2|0', '3|0', '10|0']), regex(['^-', '^-?1']), isSet] },
@@ -104,7 +106,7 @@ const kinds = {
         ask: [(random, values) => [random.pick(comparisons), `${random.pick(values)}:semver`], compare, isIn([]), regex(['^1\\.', '^[0-9]+\\.[0-9]+\\.[0-9]+$', '^2\\.0\\.0-', '^\\d']), isSet, split]
     },
     wild: {
-        values: [...words, '', ' ', 'Größe', '-x', 'beta:semver', 'beta', ...numberTexts, ...dates, ...counts, ...integers, ...fractions, true, false],
+        values: [...words, '', ' ', 'Größe', '-x', 'beta:semver', 'beta', ...numberTexts, ...dates, ...counts, ...integers, ...fractions, ...exponents, true, false],
         ask: [
             compareWith(['abc', 'm', '']), compareWith(['m', 'b']), isIn(['b', 'beta:semver']), contains,
             regex(['^a', '^0', '^0*7', '^0*7$', '^[0-9]', '^[0-9]{2}', '^[^\\n]*5', '^[^\\n]*0', '^-?0*[1-5]', '^[Tt]', '^t', '^[^-0-9]', '^[0-9]+-', '^2024-0[12]', '^-', '^$']),
@@ -237,6 +239,7 @@ export function randomWorld(random, people) {
     const world = {
         name: random.pick(['Test', 'Größe', '環境 🙂', 'a']),
         numbered,
+        late: random.chance(0.3), // identity overrides are switched on for SDKs when all are there
         odd, // identifiers are anything, also what reads like a number
         wild: new Set(), // the properties about which conditions are to be saved without a warning
         traits: (names.length > 0 ? names : ['plan']).map(name => ({ name, kind: random.pick(['text', 'word', 'digits', 'count', 'integer', 'fraction', 'bool', 'version', 'wild', 'wild']) })),
@@ -267,7 +270,8 @@ export function randomIdentity(random, world, i) {
 /** The change that makes the world, in an empty project. What refers to something that is not there is left out. */
 export function commandsOf(world, clientKey) {
     const environment = 'test';
-    const commands = [{ command: 'create_environment', key: environment, name: world.name, client_key: clientKey }];
+    const late = 'use_identity_overrides_in_local_eval';
+    const commands = [{ command: 'create_environment', key: environment, name: world.name, client_key: clientKey, ...(world.late ? { [late]: false } : {}) }];
     for (const { states, overrides, identities, ...feature } of world.features) {
         commands.push({ command: 'create_feature', ...feature });
     }
@@ -285,6 +289,9 @@ export function commandsOf(world, clientKey) {
             .filter(o => segments.some(s => s.key === o.segment))
             .forEach((override, i) => add('set_segment_override', { ...override, place: Math.min(override.place, i) }));
         identities.forEach(override => add('set_identity_override', override));
+    }
+    if (world.late) {
+        commands.push({ command: 'update_environment', environment, [late]: true });
     }
     return commands;
 }
