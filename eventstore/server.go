@@ -33,9 +33,9 @@ type embedded struct {
 }
 
 // startEmbedded locks the data directory, sees that no restore into it was cut
-// short and that the files of the streams are
-// as they were written, and starts a server on them. From then on it looks at
-// the files again and again, in such intervals.
+// short, that the files of the streams are as they were written and that the log
+// goes to where it is known to, and starts a server on them. From then on it looks
+// at the files again and again, in such intervals.
 func startEmbedded(ctx context.Context, o Options, log *slog.Logger) (*embedded, error) {
 	dir := o.Dir
 	lock, err := lockDir(dir)
@@ -51,7 +51,7 @@ func startEmbedded(ctx context.Context, o Options, log *slog.Logger) (*embedded,
 	if err := removeProbes(filepath.Join(dir, "nats", "jetstream")); err != nil {
 		return nil, errors.Join(err, lock.unlock())
 	}
-	if err := prepareFiles(ctx, dir, log); err != nil {
+	if err := prepareFiles(ctx, dir, o.Known(), log); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the log in %s: %w", dir, err), lock.unlock())
 	}
 	s, err := server.NewServer(&server.Options{
@@ -84,7 +84,7 @@ func startEmbedded(ctx context.Context, o Options, log *slog.Logger) (*embedded,
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	e.checking = cancel
-	e.checked.Go(func() { e.keepChecking(running, dir, o.CheckInterval, log) })
+	e.checked.Go(func() { e.keepChecking(running, dir, o.CheckInterval, o.Known, log) })
 	return e, nil
 }
 

@@ -47,6 +47,9 @@ type Options struct {
 	// CheckInterval is how often the files of an embedded server are read and
 	// compared with their sums. 0: once a day.
 	CheckInterval time.Duration
+	// Known tells up to which position the log of an embedded server is known to
+	// go: one that ends before has lost its end, and is damaged. nil: it is not known.
+	Known func() uint64
 	// Logger gets what goes wrong with the connection and the server. nil: nobody does.
 	Logger *slog.Logger
 }
@@ -92,6 +95,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	if o.StartTimeout == 0 {
 		o.StartTimeout = 30 * time.Second
+	}
+	if o.Known == nil {
+		o.Known = func() uint64 { return 0 }
 	}
 	s.close = sync.OnceValue(s.shutdown)
 

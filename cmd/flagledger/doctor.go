@@ -303,7 +303,7 @@ func (d *doctor) checkLog(ctx context.Context) (err error) {
 // server runs or not.
 func (d *doctor) checkFiles(ctx context.Context) error {
 	minor := ""
-	err := eventstore.CheckFiles(ctx, d.at.dataDir, func(damage *blocks.Damage) { minor = damage.Error() })
+	err := eventstore.CheckFiles(ctx, d.at.dataDir, d.views.Position, func(damage *blocks.Damage) { minor = damage.Error() })
 	switch {
 	case err != nil:
 		return err

@@ -94,7 +94,7 @@ func (l *ledger) run(ctx context.Context) error {
 // is until the end. A cluster is tried again until it is there.
 func (l *ledger) reach(ctx context.Context) (*opened, error) {
 	opts := eventstore.Options{
-		URL: l.config.natsURL, CredentialsFile: l.config.natsCreds, CAFile: l.config.natsCA, Replicas: l.config.replicas, Logger: l.log,
+		URL: l.config.natsURL, CredentialsFile: l.config.natsCreds, CAFile: l.config.natsCA, Replicas: l.config.replicas, Known: l.views.Durable, Logger: l.log,
 	}
 	if opts.URL == "" {
 		opts.Dir = l.config.dataDir

@@ -132,7 +132,8 @@ func TestCheck(t *testing.T) {
 	n.publish(21, 24, 900_000)
 	n.publish(25, 30, 900_000)
 	n.publish(31, 40, 10)
-	check := func() error { return blocks.Check(t.Context(), blocks.Dir(dir, name), true) }
+	known := uint64(0)
+	check := func() error { return blocks.CheckLog(t.Context(), blocks.Dir(dir, name), known) }
 	if err := check(); err != nil {
 		t.Errorf("while it is in use: %v", err)
 	}
@@ -140,7 +141,7 @@ func TestCheck(t *testing.T) {
 	if err := check(); err != nil {
 		t.Errorf("as it was written: %v", err)
 	}
-	if err := blocks.Check(t.Context(), filepath.Join(dir, "none"), true); err != nil {
+	if err := blocks.CheckLog(t.Context(), filepath.Join(dir, "none"), 0); err != nil {
 		t.Errorf("a stream that is not there: %v", err)
 	}
 	paths := files(t, dir)
@@ -158,37 +159,49 @@ func TestCheck(t *testing.T) {
 	at := func(data []byte, i int) int { return bytes.Index(data, payload(i)) }
 	first, second := paths[0], paths[1]
 	last := whole[second]
+	inFirst := 0
+	for at(whole[first], inFirst+1) >= 0 {
+		inFirst++
+	}
 	type table struct {
 		what   string
 		change func()
 		want   uint64 // message that is damaged; 0: no damage
+		known  uint64 // up to which the log is known to go
 	}
 	tests := []table{
-		{"a byte of a payload", func() { edit(t, first, func(b []byte) []byte { b[at(b, 7)] ^= 1; return b }) }, 7},
+		{"a byte of a payload", func() { edit(t, first, func(b []byte) []byte { b[at(b, 7)] ^= 1; return b }) }, 7, 0},
 		{"a byte of a length", func() {
 			edit(t, first, func(b []byte) []byte {
 				i := bytes.Index(b, binary.LittleEndian.AppendUint64(nil, 9))
 				b[i-3] ^= 0x40
 				return b
 			})
-		}, 9},
-		{"a byte of the newest message", func() { edit(t, second, func(b []byte) []byte { b[at(b, 40)] ^= 1; return b }) }, 40},
-		{"a file that is gone", func() { _ = os.Remove(first) }, 1},
-		{"a file cut off, that is not the last", func() { edit(t, first, func(b []byte) []byte { return b[:at(b, 20)] }) }, 20},
+		}, 9, 0},
+		{"a byte of the newest message", func() { edit(t, second, func(b []byte) []byte { b[at(b, 40)] ^= 1; return b }) }, 40, 0},
+		{"a file that is gone", func() { _ = os.Remove(first) }, 1, 0},
+		{"a file cut off, that is not the last", func() { edit(t, first, func(b []byte) []byte { return b[:at(b, 20)] }) }, 20, 0},
 		{"a message taken out", func() {
 			edit(t, first, func(b []byte) []byte {
 				begin := func(i int) int { return bytes.Index(b, binary.LittleEndian.AppendUint64(nil, uint64(i))) - 4 }
 				return append(b[:begin(5):begin(5)], b[begin(6):]...)
 			})
-		}, 5},
-		{"zeros in the middle", func() { edit(t, second, func(b []byte) []byte { clear(b[at(b, 33):][:60]); return b }) }, 33},
-		{"the last message broken off", func() { edit(t, second, func(b []byte) []byte { return b[:len(b)-5] }) }, 0},
-		{"the last message with its end not written", func() { edit(t, second, func(b []byte) []byte { clear(b[len(b)-20:]); return b }) }, 0},
-		{"zeros behind the last message", func() { edit(t, second, func(b []byte) []byte { return append(b, make([]byte, 5000)...) }) }, 0},
+		}, 5, 0},
+		{"zeros in the middle", func() { edit(t, second, func(b []byte) []byte { clear(b[at(b, 33):][:60]); return b }) }, 33, 0},
+		{"the last message broken off", func() { edit(t, second, func(b []byte) []byte { return b[:len(b)-5] }) }, 0, 0},
+		{"the last message with its end not written", func() { edit(t, second, func(b []byte) []byte { clear(b[len(b)-20:]); return b }) }, 0, 0},
+		{"the last message, known, broken off", func() { edit(t, second, func(b []byte) []byte { return b[:len(b)-5] }) }, 40, 40},
+		{"the last message, not known, broken off", func() { edit(t, second, func(b []byte) []byte { return b[:len(b)-5] }) }, 0, 39},
+		{"known messages gone without a trace", func() {
+			edit(t, second, func(b []byte) []byte { return b[:bytes.LastIndex(b, binary.LittleEndian.AppendUint64(nil, 38))-4] })
+		}, 38, 40},
+		{"the last file gone", func() { _ = os.Remove(second) }, uint64(inFirst) + 1, 40},
+		{"all files gone", func() { _, _ = os.Remove(first), os.Remove(second) }, 1, 40},
+		{"zeros behind the last message", func() { edit(t, second, func(b []byte) []byte { return append(b, make([]byte, 5000)...) }) }, 0, 0},
 	}
 	for range 30 { // anywhere at all in the part of small messages
 		at := at(last, 31) + rand.N(at(last, 39)-at(last, 31))
-		tests = append(tests, table{fmt.Sprint("a bit of byte ", at), func() { edit(t, second, func(b []byte) []byte { b[at] ^= 1 << rand.N(8); return b }) }, 1<<63 - 1})
+		tests = append(tests, table{fmt.Sprint("a bit of byte ", at), func() { edit(t, second, func(b []byte) []byte { b[at] ^= 1 << rand.N(8); return b }) }, 1<<63 - 1, 0})
 	}
 	for _, test := range tests {
 		for path, data := range whole {
@@ -197,6 +210,7 @@ func TestCheck(t *testing.T) {
 			}
 		}
 		test.change()
+		known = test.known
 		err := check()
 		damage, damaged := errors.AsType[*blocks.Damage](err)
 		switch {
@@ -253,7 +267,7 @@ func TestScrub(t *testing.T) {
 			t.Errorf("message %d is still in a file", i)
 		}
 	}
-	if err := blocks.Check(t.Context(), blocks.Dir(dir, name), false); err != nil {
+	if err := blocks.Check(t.Context(), blocks.Dir(dir, name)); err != nil {
 		t.Error(err)
 	}
 	if got, err := blocks.Scrub(t.Context(), filepath.Join(dir, "none")); got != 0 || err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"path/filepath"
 )
 
 // Damage is an error: a file of a stream is not as it was written.
@@ -25,20 +26,31 @@ func (d *Damage) Error() string {
 // record that breaks off, the last of all, is what a power cut leaves of a
 // message that was never acknowledged, and no damage.
 //
-// With dense the stream begins with message 1 and leaves none out. The stream
-// may be in use.
-func Check(ctx context.Context, dir string, dense bool) error {
+// The stream may be in use.
+func Check(ctx context.Context, dir string) error {
+	return walk(ctx, dir, func(*block, record) error { return nil })
+}
+
+// CheckLog is Check of a stream that begins with message 1, leaves none out, and
+// is known to go to a message at least: so that it is noticed when its end, or all
+// of it, is gone.
+func CheckLog(ctx context.Context, dir string, least uint64) error {
 	var last uint64
-	return walk(ctx, dir, func(b *block, r record) error {
+	file, end := filepath.Join(dir, "msgs"), 0
+	err := walk(ctx, dir, func(b *block, r record) error {
 		if r.kind != 0 {
 			return nil
 		}
-		if dense && r.position != last+1 {
+		if r.position != last+1 {
 			return &Damage{b.stream, last + 1, b.path, r.at, fmt.Sprintf("is missing, %d follows", r.position)}
 		}
-		last = r.position
+		last, file, end = r.position, b.path, r.at+r.length
 		return nil
 	})
+	if err == nil && last < least {
+		return &Damage{filepath.Base(dir), last + 1, file, end, fmt.Sprintf("is missing, and the log is known to go to %d", least)}
+	}
+	return err
 }
 
 // walk visits all records of a stream, until there is damage or visit returns an error.

@@ -15,7 +15,7 @@ import (
 // Scrub overwrites all messages of a stream that are deleted and can be read in
 // its files all the same, as NATS overwrites one that is to be deleted securely,
 // and returns how many there were. It checks the stream too, and changes nothing
-// in a damaged one ([Check], not dense). No server may use the stream. It can be
+// in a damaged one ([Check]). No server may use the stream. It can be
 // interrupted at any moment, and repeated.
 //
 // It takes 16 bytes of memory for each message.
