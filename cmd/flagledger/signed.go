@@ -76,7 +76,7 @@ func (s signed) Leaves(ctx context.Context, from, to uint64, each func(transpare
 var (
 	checkpointPosition   = prometheus.NewDesc("flagledger_checkpoint_position", "Position of the log up to which this process has signed a checkpoint, 0 for none yet.", nil, nil)
 	checkpointTime       = prometheus.NewDesc("flagledger_checkpoint_timestamp_seconds", "When it did, in seconds since 1970; absent while it has not.", nil, nil)
-	checkpointStopped    = prometheus.NewDesc("flagledger_checkpoint_stopped", "1 when checkpoints are not signed any more, because the log is not what was signed or the key cannot be read; else 0.", nil, nil)
+	checkpointStopped    = prometheus.NewDesc("flagledger_checkpoint_stopped", "1 while checkpoints are not signed, because the log is not what was signed or the keys cannot be read; else 0.", nil, nil)
 	checkpointFailures   = prometheus.NewDesc("flagledger_checkpoint_failures_total", "Attempts to sign or publish a checkpoint that failed.", nil, nil)
 	checkpointUnreadable = prometheus.NewDesc("flagledger_checkpoint_unreadable_total", "Messages in the stream of checkpoints that are none, and were passed over.", nil, nil)
 	checkpointWaiting    = prometheus.NewDesc("flagledger_checkpoint_copies_waiting", "Checkpoints that wait to be copied to the file or URL.", nil, nil)

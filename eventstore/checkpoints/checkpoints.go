@@ -20,6 +20,7 @@
 package checkpoints
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,8 +104,9 @@ type Log struct {
 	keys     []Key               // as they were when own was signed
 	others   map[string]uint64   // public keys in the stream: the largest size that each signed
 
-	failure    atomic.Pointer[error]
-	position   atomic.Uint64 // in the stream: of the last message that was compared
+	failure    atomic.Pointer[error] // for good
+	keyless    atomic.Pointer[error] // while the keys cannot be used
+	position   atomic.Uint64         // in the stream: of the last message that was compared
 	failures   atomic.Uint64
 	unreadable atomic.Uint64
 }
@@ -144,12 +146,43 @@ func New(tree Tree, o Options) *Log {
 	return &Log{Options: o, tree: tree, others: map[string]uint64{}}
 }
 
-// Failure says why checkpoints are not signed any more, or nil.
+// Failure says why checkpoints are not signed any more, or nil. It is for good,
+// unless it is the file of keys that cannot be used: then it ends with that.
 func (l *Log) Failure() error {
+	if err := l.failed(); err != nil {
+		return err
+	}
+	if err := l.keyless.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// failed says why checkpoints will never be signed again, or nil.
+func (l *Log) failed() error {
 	if err := l.failure.Load(); err != nil {
 		return *err
 	}
 	return nil
+}
+
+// readKeys reads the keys, each time anew, for they may have been rotated. That
+// they cannot be used is said once, and so is that they can again.
+func (l *Log) readKeys(origin string, read func(path string, now time.Time) ([]Key, error)) ([]Key, error) {
+	keys, err := read(l.KeyFile, l.Now())
+	if err == nil {
+		err = belong(keys, origin, l.KeyFile)
+	}
+	if err != nil {
+		if previous := l.keyless.Swap(&err); previous == nil || (*previous).Error() != err.Error() {
+			l.Logger.Error("no checkpoint can be signed until the keys can be read", "error", err)
+		}
+		return nil, err
+	}
+	if l.keyless.Swap(nil) != nil {
+		l.Logger.Info("the keys can be read again: checkpoints are signed", "keys", l.KeyFile)
+	}
+	return keys, nil
 }
 
 // fail ends signing, loudly. The first reason stays.
@@ -166,8 +199,8 @@ func (l *Log) Run(ctx context.Context, js jetstream.JetStream, replicas int, end
 	if l.tree.Wait(ctx, 1) != nil {
 		return
 	}
-	if err := l.begin(); err != nil {
-		_ = l.fail(err) // Failure tells it
+	streams.Persist(ctx, l.Logger, "begin to sign checkpoints", l.position.Load, l.begin)
+	if ctx.Err() != nil {
 		return
 	}
 	var stream jetstream.Stream
@@ -212,11 +245,8 @@ func (l *Log) begin() error {
 		return fmt.Errorf("read the first leaf: %w", err)
 	}
 	origin := transparency.Origin(first[0])
-	keys, err := obtainKeys(l.KeyFile, origin, l.Now())
+	keys, err := l.readKeys(origin, func(path string, now time.Time) ([]Key, error) { return obtainKeys(path, origin, now) })
 	if err != nil {
-		return err
-	}
-	if err := belong(keys, origin, l.KeyFile); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -238,28 +268,36 @@ func belong(keys []Key, origin, file string) error {
 	return nil
 }
 
-// sign signs whenever there are new commits, and at the end.
+// sign signs whenever there are new commits, and at the end. While there are none
+// it looks whether it could.
 func (l *Log) sign(ctx context.Context) {
 	for {
 		l.mu.Lock()
-		size := l.own.Size
+		size, origin := l.own.Size, l.origin
 		l.mu.Unlock()
-		if l.tree.Wait(ctx, size+1) == nil {
-			streams.Persist(ctx, l.Logger, "sign a checkpoint", l.position.Load, func() error {
-				_, err := l.Checkpoint(ctx)
-				if l.Failure() != nil {
-					return nil // it has been said
-				}
-				return err
-			})
+		quiet, cancel := context.WithTimeout(ctx, l.Interval)
+		news := l.tree.Wait(quiet, size+1) == nil
+		cancel()
+		streams.Persist(ctx, l.Logger, "sign a checkpoint", l.position.Load, func() (err error) {
+			if news {
+				_, err = l.Checkpoint(ctx)
+			} else {
+				_, err = l.readKeys(origin, ReadKeys)
+			}
+			if l.failed() != nil {
+				return nil // it has been said
+			}
+			return err
+		})
+		if news {
+			timer := time.NewTimer(l.Interval)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
 		}
-		timer := time.NewTimer(l.Interval)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-		if l.Failure() != nil {
+		if l.failed() != nil {
 			return
 		}
 		if ctx.Err() != nil {
@@ -290,19 +328,16 @@ func (l *Log) Checkpoint(ctx context.Context) (transparency.Signed, error) {
 func (l *Log) checkpoint(ctx context.Context) (transparency.Signed, error) {
 	l.signing.Lock()
 	defer l.signing.Unlock()
-	if err := l.Failure(); err != nil {
+	if err := l.failed(); err != nil {
 		return transparency.Signed{}, err
 	}
 	l.mu.Lock()
 	known, own, origin, ready, js, before := l.known, l.own, l.origin, l.compared, l.js, l.keys
 	l.mu.Unlock()
 	if !ready {
-		return transparency.Signed{}, ErrNotYet
+		return transparency.Signed{}, cmp.Or(l.Failure(), ErrNotYet)
 	}
-	keys, err := ReadKeys(l.KeyFile, l.Now()) // each time, for they may have been rotated
-	if err == nil {
-		err = belong(keys, origin, l.KeyFile)
-	}
+	keys, err := l.readKeys(origin, ReadKeys)
 	if err != nil {
 		return transparency.Signed{}, err
 	}
@@ -389,7 +424,7 @@ func (l *Log) follow(ctx context.Context, stream jetstream.Stream, end func(cont
 	reader := streams.Read(stream, behind)
 	defer reader.Close()
 	for {
-		if l.Failure() != nil {
+		if l.failed() != nil {
 			return nil
 		}
 		l.mu.Lock()
@@ -430,10 +465,10 @@ func (l *Log) receive(ctx context.Context, msg streams.Message, end func(context
 		_ = l.fail(fmt.Errorf("the log here begins as %s, but the checkpoint %q is of another: the log was replaced, or altered from its first commit on", l.origin, c.Note))
 		return nil
 	}
-	if err := l.await(ctx, c, end); err != nil || l.Failure() != nil {
+	if err := l.await(ctx, c, end); err != nil || l.failed() != nil {
 		return err
 	}
-	if err := l.compare(c); err != nil && l.Failure() == nil {
+	if err := l.compare(c); err != nil && l.failed() == nil {
 		return err
 	}
 	l.mu.Lock()

@@ -158,7 +158,7 @@ func (p *process) fails() string {
 	p.t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		if err := p.Failure(); err != nil {
-			if _, again := p.Checkpoint(p.t.Context()); !errors.Is(again, err) {
+			if _, again := p.Checkpoint(p.t.Context()); again == nil || again.Error() != err.Error() {
 				p.t.Errorf("after %v it answers %v", err, again)
 			}
 			return err.Error()
@@ -404,6 +404,58 @@ func TestUnreadable(t *testing.T) {
 	}
 	if p.Stats().Unreadable != 3 || p.Failure() != nil {
 		t.Errorf("%d unreadable, failure %v", p.Stats().Unreadable, p.Failure())
+	}
+}
+
+// While the keys cannot be used, from the start or later, with something to sign or not, that is told; and it goes on by itself.
+func TestKeysThatCannotBeUsed(t *testing.T) {
+	js := storetest.New(t).JetStream()
+	o := keyFile(t)
+	now := time.Date(2026, 5, 3, 12, 0, 0, 0, time.UTC)
+	tree := newTree("a")
+	p := start(t, js, tree, o)
+	p.signs(1)
+	aside := o.KeyFile + ".aside"
+	for i, test := range []struct {
+		what       string
+		harm, mend func() error
+		says       string
+		busy, anew bool // something is to be signed; the process is started meanwhile
+	}{
+		{"open to others, busy", func() error { return os.Chmod(o.KeyFile, 0o644) }, func() error { return os.Chmod(o.KeyFile, 0o600) }, "others can read", true, false},
+		{"open to others, quiet", func() error { return os.Chmod(o.KeyFile, 0o644) }, func() error { return os.Chmod(o.KeyFile, 0o600) }, "others can read", false, false},
+		{"open to others, at a start", func() error { return os.Chmod(o.KeyFile, 0o644) }, func() error { return os.Chmod(o.KeyFile, 0o600) }, "others can read", true, true},
+		{"gone, busy", func() error { return os.Rename(o.KeyFile, aside) }, func() error { return os.Rename(aside, o.KeyFile) }, "there is no key", true, false},
+		{"gone, quiet", func() error { return os.Rename(o.KeyFile, aside) }, func() error { return os.Rename(aside, o.KeyFile) }, "there is no key", false, false},
+	} {
+		if test.anew {
+			p.stop()
+		}
+		if err := test.harm(); err != nil {
+			t.Fatal(err)
+		}
+		if test.busy {
+			tree.add(fmt.Sprint(i))
+		}
+		if test.anew {
+			p = start(t, js, tree, o)
+		}
+		if why := p.fails(); !strings.Contains(why, test.says) {
+			t.Errorf("%s: it says %q, want %q", test.what, why, test.says)
+		}
+		if err := test.mend(); err != nil {
+			t.Fatal(err)
+		}
+		if !test.busy {
+			tree.add(fmt.Sprint(i))
+		}
+		p.signs(tree.Position())
+		if err := p.Failure(); err != nil {
+			t.Errorf("%s: mended, it says %v", test.what, err)
+		}
+		if keys, err := checkpoints.ReadKeys(o.KeyFile, now); err != nil || len(p.Keys()) != 1 || keys[0].Vkey != p.Keys()[0].Vkey {
+			t.Errorf("%s: the keys have become others: %v, %v", test.what, p.Keys(), err)
+		}
 	}
 }
 
