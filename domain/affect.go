@@ -44,3 +44,44 @@ func AffectedFeatures(before, after *Project, environment string, objects []Obje
 	}
 	return slices.Sorted(maps.Keys(found))
 }
+
+// AffectedByContexts are, by environment, the features that go another way for
+// stored identities because of what the objects say of traits: those with an
+// override for a segment that asks for a trait whose stored values the project
+// used before and does not use after, or the other way round. Each list is sorted.
+func AffectedByContexts(before, after *Project, objects []Object) map[string][]string {
+	if !slices.ContainsFunc(objects, Object.Declares) {
+		return nil
+	}
+	affected := map[string][]string{}
+	for key, env := range after.Environments.All() {
+		old := before.Environments.Get(key)
+		if old == nil || old.ID != env.ID {
+			continue // nobody was stored there
+		}
+		found := map[string]bool{}
+		for _, at := range []struct {
+			project     *Project
+			environment *Environment
+		}{{before, old}, {after, env}} {
+			for segment, features := range at.environment.Uses.All() {
+				for trait := range TraitsOf(at.environment.RulesIn(at.project.Segments.Get(segment))) {
+					if before.Keeps(trait) == after.Keeps(trait) {
+						continue
+					}
+					for feature := range features.All() {
+						found[feature] = true
+					}
+				}
+			}
+		}
+		if len(found) > 0 {
+			affected[key] = slices.Sorted(maps.Keys(found))
+		}
+	}
+	return affected
+}
+
+// Declares tells whether the object says which stored traits are used: it is the
+// declaration of one, or the project, which may be strict.
+func (o Object) Declares() bool { return o.Kind == KindContext || o.Kind == KindProject }

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -150,6 +151,20 @@ func TraitOf(property string) string {
 		}
 	}
 	return ""
+}
+
+// TraitsOf ranges over the traits that rules ask for, some perhaps repeatedly.
+func TraitsOf(rules []evaluation.Rule) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		more := true
+		walkRules(rules, func(r *evaluation.Rule) {
+			for _, c := range r.Conditions {
+				if trait := TraitOf(c.Property); more && trait != "" {
+					more = yield(trait)
+				}
+			}
+		})
+	}
 }
 
 // CheckContexts refuses conditions that contradict the declarations of the

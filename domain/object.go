@@ -94,14 +94,15 @@ func ParseObject(s string) (Object, error) {
 const AnyKey = "*"
 
 // ParseObjects reads the form of a filter: that of an object, or "feature:*" for
-// all of a kind, or "state:production/*" for all of a kind in an environment.
+// all of a kind, or "state:production/*" for all of a kind in an environment. The name of an
+// identity may have a * in it.
 func ParseObjects(s string) (Object, error) {
 	kind, rest, _ := strings.Cut(s, ":")
 	if rest == AnyKey && slices.Contains(environmentKinds, ObjectKind(kind)) {
 		return Object{Kind: ObjectKind(kind), Environment: AnyKey, Key: AnyKey}, nil
 	}
 	o, err := ParseObject(s)
-	if err == nil && o.Environment == AnyKey || o.Kind != KindContext && o.Key != AnyKey && strings.Contains(o.Key, AnyKey) {
+	if err == nil && o.Environment == AnyKey && o.Key != AnyKey || o.Kind != KindContext && o.Kind != KindIdentity && o.Key != AnyKey && strings.Contains(o.Key, AnyKey) {
 		err = RefuseField(Malformed, "object", "%q is no filter: * stands for all keys, as in %s:*, and not for a part of one", s, kind)
 	}
 	return o, err

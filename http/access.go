@@ -45,7 +45,7 @@ type Access struct {
 // AccessQuery says which looks are wanted. Zero values want all.
 type AccessQuery struct {
 	Project  string    // key
-	Object   string    // of the project
+	Object   string    // of the project; "segment:*" is any segment
 	Actor    string    // id
 	From, To time.Time // From inclusive, To exclusive
 	Before   string    // id of a look: those older than it
@@ -110,11 +110,12 @@ func (r *request) sensitive(project string) map[string]bool {
 
 // mention tells whether a condition is about one of the traits.
 func mention(rules []evaluation.Rule, traits map[string]bool) bool {
-	return slices.ContainsFunc(rules, func(rule evaluation.Rule) bool {
-		return mention(rule.Rules, traits) || slices.ContainsFunc(rule.Conditions, func(c evaluation.Condition) bool {
-			return traits[domain.TraitOf(c.Property)]
-		})
-	})
+	for trait := range domain.TraitsOf(rules) {
+		if traits[trait] {
+			return true
+		}
+	}
+	return false
 }
 
 // seesRules notes that the answer shows rules of a segment. environment is ""
@@ -272,8 +273,11 @@ func (r *request) accessQuery() (q AccessQuery, err error) {
 		switch value := values[0]; name {
 		case "object":
 			var o domain.Object
-			if o, err = domain.ParseObject(value); err == nil && o.Kind != domain.KindSegment && o.Kind != domain.KindIdentity {
-				err = domain.RefuseField(domain.Malformed, name, "%q is neither a segment nor an identity; write segment:key or identity:environment/surrogate", value)
+			if o, err = domain.ParseObjects(value); err == nil && o.Kind != domain.KindSegment && o.Kind != domain.KindIdentity {
+				err = domain.RefuseField(domain.Malformed, name, "%q is neither a segment nor an identity; write segment:key or identity:environment/identifier", value)
+			}
+			if err == nil {
+				o, err = r.surrogateOf(q.Project, o)
 			}
 			q.Object = o.String()
 		case "actor":
@@ -298,7 +302,7 @@ func (r *request) accessQuery() (q AccessQuery, err error) {
 		return q, domain.RefuseField(domain.Malformed, "project", "the filter object needs the filter project")
 	}
 	if o, err := domain.ParseObject(q.Object); err == nil && o.Kind == domain.KindSegment && o.Key != domain.AnyKey { // of identities, those without overrides are in no history
-		return q, r.server.knowsOf(projections.AuditQuery{Project: domain.ProjectID(q.Project), Object: o, Visible: r.visible})
+		return q, r.server.knowsOf(projections.AuditQuery{Project: domain.ProjectID(q.Project), Object: o, Visible: r.visible}, q.Object)
 	}
 	return q, nil
 }

@@ -321,6 +321,13 @@ func TestAccessLog(t *testing.T) {
 	}); got != want {
 		t.Errorf("asked for %s, want %s", got, want)
 	}
+	for asked, want := range map[string]string{
+		"segment:*": "segment:*", "identity:*": "identity:*/*", "identity:*/*": "identity:*/*", "identity:live/*": "identity:live/*", "identity:live/ada": "identity:live/surrogate of ada",
+	} {
+		if got := w.send("root", "GET", "/admin/v1/access-log?project=shop&object="+asked, ""); got.Code != 200 || w.noted.asked.Object != want {
+			t.Errorf("%s: %d, asks for %s, want %s", asked, got.Code, w.noted.asked.Object, want)
+		}
+	}
 	w.noted.next, w.noted.looks = "", nil
 	if got := w.send("root", "GET", "/admin/v1/access-log", "").Body.String(); got != `{"items":[]}`+"\n" {
 		t.Errorf("nothing recorded: %s", got)

@@ -487,12 +487,18 @@ func TestAdminPastRefuses(t *testing.T) {
 		{"POST", P + "/undo", "", "", `{"from":"2026-05-04T00:00:00Z","to":"2026-05-03T00:00:00Z","dry_run":true}`, 400, `2026-05-04T00:00:00Z is not before 2026-05-03T00:00:00Z`},
 		{"GET", E + "/versions/0", "", "", "", 400, versions},
 		{"GET", E + "/versions/last", "", "", "", 400, versions},
+		{"GET", E + "/versions/01", "", "", "", 400, versions},
+		{"GET", "/admin/v1/audit/01", "", "", "", 400, "is not a position"},
+		{"GET", audit + "from=2026-05-03T14:02:00,5Z", "", "", "", 400, `"field":"from"`},
+		{"POST", E + "/evaluate", "", "", `{"identifier":"ada","as_of":""}`, 400, `as_of has no value: leave it out, or say which`},
+		{"POST", E + "/evaluate", "", "", `{"identifier":"ada","as_of":" "}`, 400, `"field":"as_of"`},
+		{"POST", E + "/evaluate", "", "", `{"identifier":"ada","as_of":null}`, 200, `"traits_from":`},
 		{"GET", fmt.Sprint(E, "/versions/", future), "", "", "", 404, newest},
 		{"GET", audit + "object=moon:west", "", "", "", 400, `\"moon\" is not a kind of object; there are project, token, environment, feature, segment, context, segment_tests, feature_tests, and in an environment sdk_key, state, overrides, identity, segment_pin, variants_pin`},
 		{"GET", audit + "object=segment:moon", "", "", "", 404, `the history has nothing about object \"segment:moon\"`},
 		{"GET", audit + "object=state:checkout", "", "", "", 400, `kind:environment/key`},
 		{"GET", audit + "environment=moon", "", "", "", 404, `"field":"environment"`},
-		{"GET", audit + "environment=live&affects=feature:moon", "", "", "", 404, `"field":"affects"`},
+		{"GET", audit + "environment=live&affects=feature:moon", "", "", "", 404, `the history has nothing about feature \"moon\" ... "field":"affects"`},
 		{"GET", audit + "type=segment.changed", "", "", "", 400, `\"segment.changed\" is not a type of event; there are context.removed.v1, `},
 		{"GET", audit + "source=fax", "", "", "", 400, `\"fax\" is not a source; there are api, cli, console, rollback, `},
 		{"GET", audit + "from=2026-05-04T00:00:00Z&to=2026-05-03T00:00:00Z", "", "", "", 400, `"field":"from"`},
@@ -514,7 +520,7 @@ func TestAdminPastRefuses(t *testing.T) {
 		detail string
 	}{
 		"0": {400, versions}, fmt.Sprint(future): {404, newest}, "18446744073709551616": {400, notATime}, "-1": {400, notATime}, "yesterday": {400, notATime},
-		"2026-05-03": {400, notATime}, "2026-13-03T14:02:00Z": {400, notATime}, "position:0": {400, `\"0\" is not a position`}, "position:x": {400, `\"x\" is not a position`},
+		"2026-05-03": {400, notATime}, "2026-13-03T14:02:00Z": {400, notATime}, "01": {400, notATime}, "position:01": {400, "is not a position"}, "2026-05-03T14:02:00,5Z": {400, notATime}, "position:0": {400, `\"0\" is not a position`}, "position:x": {400, `\"x\" is not a position`},
 		"position:99": {404, fmt.Sprintf("position 99 is in the future; the newest is %d", before)}, "2999-01-01T00:00:00Z": {422, "2999-01-01T00:00:00Z is in the future"},
 		"9999-12-31T23:59:59Z": {422, "is in the future"}, "2020-01-01T00:00:00Z": {404, "nothing was recorded yet at 2020-01-01T00:00:00Z"}, "0001-01-01T00:00:00Z": {404, "nothing was recorded yet"},
 		"position:1": {404, "did not exist at position 1"}, "position:2": {404, "the environment did not exist at position 2"},
@@ -565,8 +571,8 @@ func TestAdminAuditOfMixedCommits(t *testing.T) {
 	}
 }
 
-// What a feature evaluates to changes by more than what is done to it: by a segment, a pin, an identity. Each is told with the effect. The
-// declaration of a trait cannot change it: one that rules contradict is refused, also where they are pinned.
+// What a feature evaluates to changes by more than what is done to it: by a segment, a pin, an identity. Each is told with the effect. A
+// declaration of a trait that rules contradict is refused, also where they are pinned; see TestAdminAffectsOfContexts for what others do.
 func TestAdminAuditOfEffects(t *testing.T) {
 	a := newAdmin(t)
 	a.openShop()

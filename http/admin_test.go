@@ -378,7 +378,13 @@ func (a *admin) send(c call) reply {
 // get reads a resource into out.
 func (a *admin) get(path string, out any) {
 	a.t.Helper()
-	got := a.ask(call{method: "GET", path: path, status: 200})
+	a.getBy("root", path, out)
+}
+
+// getBy reads a resource with the token into out.
+func (a *admin) getBy(token, path string, out any) {
+	a.t.Helper()
+	got := a.ask(call{method: "GET", path: path, token: token, status: 200})
 	if err := json.Unmarshal([]byte(got.body), out); err != nil {
 		a.t.Fatalf("GET %s: %v in %s", path, err, got.body)
 	}

@@ -262,7 +262,31 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 	if q.Object.Kind == domain.KindToken {
 		q.Project = domain.OrganisationID
 	}
-	return q, r.server.knowsOf(q)
+	asked := q.Object.String()
+	if q.Object, err = r.surrogateOf(project, q.Object); err != nil {
+		return q, err
+	}
+	return q, r.server.knowsOf(q, asked)
+}
+
+// surrogateOf is the object with the surrogate of the identity whose identifier
+// it has for a key, where one is stored and the token may read its history. A
+// surrogate remains what it is, also that of somebody who is erased.
+func (r *request) surrogateOf(project string, o domain.Object) (domain.Object, error) {
+	env := r.server.Views.Project(domain.ProjectID(project)).Environments.Get(o.Environment)
+	if o.Kind != domain.KindIdentity || o.Key == domain.AnyKey || env == nil || !r.visible(project, o.Environment) {
+		return o, nil
+	}
+	id := projections.EnvironmentID{Project: domain.ProjectID(project), ID: env.ID}
+	stored := r.server.Identities.Get(id, o.Key)
+	if stored == nil || r.server.Identities.Identifier(id, o.Key) != "" {
+		return o, nil
+	}
+	past, _, err := r.server.Views.Audit(projections.AuditQuery{Project: id.Project, Object: o, Limit: 1})
+	if err == nil && len(past) == 0 {
+		o.Key = stored.Surrogate
+	}
+	return o, err
 }
 
 // wordsOf are words to look for, of which there must be one.
@@ -274,30 +298,36 @@ func wordsOf(name, text string) (string, error) {
 }
 
 // knowsOf refuses filters by what the history has nothing about: such a filter
-// is a slip of the pen, and no answer to it would say so.
-func (s *Server) knowsOf(q projections.AuditQuery) error {
-	abouts := map[string]projections.AuditQuery{"environment": {Environment: q.Environment}, "object": {Object: q.Object}}
-	if q.Affects != "" {
-		abouts["affects"] = projections.AuditQuery{Object: featureObject(q.Affects)}
-	}
-	for field, about := range abouts {
-		name := about.Environment
-		if about.Object.Kind != "" {
-			name = about.Object.String()
-		}
-		if name == "" || about.Object.Key == domain.AnyKey && strings.Trim(about.Object.Environment, domain.AnyKey) == "" {
-			continue // there are such kinds, though perhaps no object of one
-		}
+// is a slip of the pen, and no answer to it would say so. object is the filter
+// as it was asked for.
+func (s *Server) knowsOf(q projections.AuditQuery, object string) error {
+	knows := func(field string, about projections.AuditQuery, of string) error {
 		about.Project, about.Visible, about.Limit = q.Project, q.Visible, 1
 		entries, _, err := s.Views.Audit(about)
 		if err == nil && len(entries) == 0 {
-			err = domain.RefuseField(domain.NotFound, field, "the history has nothing about %s %q", field, name)
+			err = domain.RefuseField(domain.NotFound, field, "the history has nothing about %s", of)
 		}
-		if err != nil {
+		return err
+	}
+	if q.Environment != "" {
+		if err := knows("environment", projections.AuditQuery{Environment: q.Environment}, "environment "+strconv.Quote(q.Environment)); err != nil {
 			return err
 		}
 	}
-	return nil
+	if q.Affects != "" {
+		if err := knows("affects", projections.AuditQuery{Object: featureObject(q.Affects)}, "feature "+strconv.Quote(q.Affects)); err != nil {
+			return err
+		}
+	}
+	o := q.Object
+	if o.Kind == "" || o.Key == domain.AnyKey && strings.Trim(o.Environment, domain.AnyKey) == "" {
+		return nil // there are such kinds, though perhaps no object of one
+	}
+	of := "object " + strconv.Quote(object)
+	if o.Kind == domain.KindIdentity && o.Key != domain.AnyKey {
+		of += "; an identity is named by its identifier, or its surrogate once it is erased, and is in the history where something was set for it"
+	}
+	return knows("object", projections.AuditQuery{Object: o}, of)
 }
 
 func (r *request) positionCursor() (uint64, error) {
@@ -321,7 +351,7 @@ func checkSpan(from, to time.Time) error {
 }
 
 func queryTime(name, value string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339, value)
+	t, err := parseTime(value)
 	if err != nil {
 		return t, domain.RefuseField(domain.Malformed, name, "%q is not a time as of RFC 3339, such as 2026-05-03T14:02:00Z", value)
 	}
@@ -329,7 +359,7 @@ func queryTime(name, value string) (time.Time, error) {
 }
 
 func (s *Server) getAudit(r *request) error {
-	position, err := strconv.ParseUint(r.param("position"), 10, 64)
+	position, err := parseNumber(r.param("position"))
 	if err != nil {
 		return domain.RefuseField(domain.Malformed, "position", "%q is not a position", r.param("position"))
 	}
@@ -468,7 +498,7 @@ func (s *Server) listVersions(r *request) error {
 
 // getVersion shows the whole content of a version.
 func (s *Server) getVersion(r *request) error {
-	number, err := strconv.ParseUint(r.param("version"), 10, 64)
+	number, err := parseNumber(r.param("version"))
 	if err != nil || number == 0 {
 		return domain.RefuseField(domain.Malformed, "version", "%q is not a version; versions are 1, 2, 3 ...", r.param("version"))
 	}

@@ -20,7 +20,7 @@ func (t *optionalTime) UnmarshalJSON(data []byte) error {
 	if text == "null" || text == "" {
 		return nil
 	}
-	parsed, err := time.Parse(time.RFC3339, text)
+	parsed, err := parseTime(text)
 	if err != nil {
 		return fmt.Errorf("%q is not a time as of RFC 3339, such as 2026-05-03T14:02:00Z", text)
 	}

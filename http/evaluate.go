@@ -109,22 +109,29 @@ func tracedRules(traces []evaluation.RuleTrace) []evaluation.Rule {
 func (s *Server) evaluate(r *request) error {
 	var body struct {
 		Identifier string                      `json:"identifier"`
-		Traits     map[string]evaluation.Value `json:"traits"` // absent: those stored now
-		AsOf       string                      `json:"as_of"`
+		Traits     map[string]evaluation.Value `json:"traits"`  // absent: those stored now
+		AsOf       *string                     `json:"as_of"`   // absent: now
 		Feature    string                      `json:"feature"` // absent: all
 		Explain    bool                        `json:"explain"`
 	}
 	if err := r.read(&body); err != nil {
 		return err
 	}
-	if r.gone > 0 && body.AsOf == "" {
+	point := ""
+	switch {
+	case body.AsOf == nil && r.gone > 0:
 		return r.refuseGone()
+	case body.AsOf == nil:
+	case domain.Trim(*body.AsOf) == "":
+		return domain.RefuseField(domain.Malformed, "as_of", "as_of has no value: leave it out, or say which")
+	default:
+		point = *body.AsOf
 	}
-	id, position, err := r.placeOf("as_of", r.environment.Key, body.AsOf)
+	id, position, err := r.placeOf("as_of", r.environment.Key, point)
 	if err != nil {
 		return err
 	}
-	if body.AsOf != "" {
+	if point != "" {
 		r.asOf = asOf(position)
 	}
 	version, err := s.Views.VersionAt(id, position)

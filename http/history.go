@@ -27,7 +27,7 @@ func (r *request) pointInTime(field, asked string, env projections.EnvironmentID
 		return newest, nil
 	}
 	if text, ok := strings.CutPrefix(asked, "position:"); ok {
-		position, err := strconv.ParseUint(text, 10, 64)
+		position, err := parseNumber(text)
 		if err != nil || position == 0 {
 			return 0, domain.RefuseField(domain.Malformed, field, "%q is not a position", text)
 		}
@@ -36,7 +36,7 @@ func (r *request) pointInTime(field, asked string, env projections.EnvironmentID
 		}
 		return position, nil
 	}
-	if version, err := strconv.ParseUint(asked, 10, 64); err == nil {
+	if version, err := parseNumber(asked); err == nil {
 		if env.ID == 0 {
 			return 0, domain.RefuseField(domain.Malformed, field, "versions are those of an environment; write production@%d, a time or position:42", version)
 		}
@@ -46,7 +46,7 @@ func (r *request) pointInTime(field, asked string, env projections.EnvironmentID
 		v, err := r.server.Views.Version(env, version)
 		return v.Position, inField(field, err)
 	}
-	t, err := time.Parse(time.RFC3339, asked)
+	t, err := parseTime(asked)
 	if err != nil {
 		return 0, domain.RefuseField(domain.Malformed, field, "%q is no version, time (2026-05-03T14:02:00Z), position:42 or latest", asked)
 	}
@@ -58,6 +58,23 @@ func (r *request) pointInTime(field, asked string, env projections.EnvironmentID
 		err = domain.RefuseField(domain.NotFound, field, "nothing was recorded yet at %s", asked)
 	}
 	return position, err
+}
+
+// parseNumber reads a version or position, which has one form only.
+func parseNumber(text string) (uint64, error) {
+	if len(text) > 1 && text[0] == '0' {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.ParseUint(text, 10, 64)
+}
+
+// parseTime reads a time as of RFC 3339, which has no comma before fractions of
+// a second; time.Parse would take one.
+func parseTime(text string) (time.Time, error) {
+	if strings.Contains(text, ",") {
+		return time.Time{}, strconv.ErrSyntax
+	}
+	return time.Parse(time.RFC3339, text)
 }
 
 // inField says which field of the request a refusal is about that names none.
@@ -241,6 +258,10 @@ func (s *Server) diff(r *request) error {
 			if c.Differences, err = domain.Diff(c.Before, c.After); err != nil {
 				return err
 			}
+			// By which edit of a segment its rules came about is no difference.
+			c.Differences = slices.DeleteFunc(c.Differences, func(d domain.Difference) bool {
+				return d.Path == "revision" && strings.HasPrefix(name, string(domain.KindSegment)+":")
+			})
 			if len(c.Differences) == 0 {
 				continue // recorded by another commit, and the same
 			}

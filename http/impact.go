@@ -86,8 +86,14 @@ func (r *request) impactOf(change commands.Result, s sample) (*impact, error) {
 	}
 	all := &impact{Environments: []environmentImpact{}}
 	before, after := change.Before, change.After
+	changed := map[string]bool{}
 	for _, c := range domain.ContentChanges(before, after, change.Objects) {
-		key := c.Environment.Key
+		changed[c.Environment.Key] = true
+	}
+	for key := range domain.AffectedByContexts(before, after, change.Objects) {
+		changed[key] = true
+	}
+	for _, key := range sortedKeys(changed) {
 		env, was := after.Environments.Get(key), before.Environments.Get(key)
 		if was == nil || was.ID != env.ID {
 			continue // nobody got anything there before
@@ -127,7 +133,13 @@ func (r *request) environmentImpact(before, after *domain.Project, key string, s
 			coming = append(coming, flag)
 		}
 	}
-	try := func(surrogate, identifier string, traits []evaluation.Trait) {
+	// kept are the stored traits that count now and then; what does not count now
+	// is about to be deleted, and does not come back.
+	kept := func(id *domain.Identity) (was, will []evaluation.Trait) {
+		was = before.Kept(id.Traits)
+		return was, after.Kept(was)
+	}
+	try := func(surrogate, identifier string, was, will []evaluation.Trait) {
 		result.Sampled++
 		affected := false
 		flips := func(feature string, from, to *evaluation.Outcome) {
@@ -157,16 +169,16 @@ func (r *request) environmentImpact(before, after *domain.Project, key string, s
 				r.seesIdentity(before.Key, key, surrogate)
 			}
 		}
-		after := then.Identity(surrogate, identifier, traits)
-		for _, o := range now.Compiled.Evaluate(nil, now.Identity(surrogate, identifier, traits)) {
+		who := then.Identity(surrogate, identifier, will)
+		for _, o := range now.Compiled.Evaluate(nil, now.Identity(surrogate, identifier, was)) {
 			if flag := then.Compiled.Flag(o.Flag.Name); flag != nil {
-				flips(o.Flag.Name, o, then.Compiled.EvaluateFlag(flag, after))
+				flips(o.Flag.Name, o, then.Compiled.EvaluateFlag(flag, who))
 			} else {
 				flips(o.Flag.Name, o, nil)
 			}
 		}
 		for _, flag := range coming {
-			flips(flag.Name, nil, then.Compiled.EvaluateFlag(flag, after))
+			flips(flag.Name, nil, then.Compiled.EvaluateFlag(flag, who))
 		}
 		if affected {
 			result.Affected++
@@ -174,19 +186,21 @@ func (r *request) environmentImpact(before, after *domain.Project, key string, s
 	}
 	supplied := map[string]bool{} // surrogates that do not count again
 	for _, given := range s.Identities {
-		surrogate, traits := "", traitsOf(given.Traits)
+		surrogate, was := "", traitsOf(given.Traits)
+		will := was
 		if stored := r.server.Identities.Get(environmentID(before, now.Environment), given.Identifier); stored != nil {
 			surrogate = stored.Surrogate
 			supplied[surrogate] = true
 			if given.Traits == nil { // as in evaluate
-				traits = r.project.Kept(stored.Traits)
+				was, will = kept(stored)
 			}
 		}
-		try(surrogate, given.Identifier, traits)
+		try(surrogate, given.Identifier, was, will)
 	}
 	for _, id := range r.server.Identities.List(environmentID(before, now.Environment), "", s.Stored) {
 		if !supplied[id.Surrogate] {
-			try(id.Surrogate, id.Identifier, r.project.Kept(id.Traits))
+			was, will := kept(id)
+			try(id.Surrogate, id.Identifier, was, will)
 		}
 	}
 	return result, nil

@@ -287,7 +287,7 @@ func plainly(node any) any {
 		for name, member := range node {
 			member = plainly(member)
 			node[name] = member
-			if name == "changed" || name == "created" || name == "last_node" || member == nil || reflect.ValueOf(member).Kind() != reflect.String && reflect.ValueOf(member).Kind() != reflect.Bool &&
+			if name == "changed" || name == "created" || name == "last_node" || name == "revision" || member == nil || reflect.ValueOf(member).Kind() != reflect.String && reflect.ValueOf(member).Kind() != reflect.Bool &&
 				reflect.ValueOf(member).Kind() != reflect.Float64 && reflect.ValueOf(member).Len() == 0 {
 				delete(node, name)
 			}

@@ -26,6 +26,7 @@ type Entry struct {
 	// Effective is what the feature that the query named evaluated to before
 	// and after; nil without.
 	Effective *EffectiveChange
+	values    string // of the events, where some are hidden
 }
 
 // EffectiveChange is all that a feature's evaluation depends on, before and after.
@@ -61,14 +62,15 @@ type AuditQuery struct {
 	Text string
 	// Reason are words that must all stand in the reason.
 	Reason string
-	// Affects is a feature: changes of what it evaluates to in Environment.
-	Affects   string
-	affectsIn int32  // number of that environment
-	Below     uint64 // position; 0: from the newest
-	Limit     int
+	// Affects is a feature: changes of what it evaluates to in Environment, also
+	// in those that had the key before.
+	Affects string
+	Below   uint64 // position; 0: from the newest
+	Limit   int
 	// Visible decides what the asker may see, by project and environment (empty
 	// for what belongs to the whole project); nil: all. Changes that are not
-	// visible are left out, and so are entries without any that is.
+	// visible are left out, and so are entries without any that is, and those of
+	// which only that matches which is not.
 	Visible func(project, environment string) bool
 }
 
@@ -96,9 +98,7 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 	if rec.ChangeRequest != "" {
 		add("change-request", rec.ChangeRequest)
 	}
-	if rec.CorrelationID != rec.ID {
-		add("correlation", rec.CorrelationID)
-	}
+	add("correlation", rec.CorrelationID) // that of the first of an undertaking is its own id
 	for _, e := range rec.Events {
 		add("type", e.EventType())
 		for _, o := range related(e) {
@@ -111,18 +111,17 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 			continue // written by us a moment ago: every object can be parsed
 		}
 		about(o)
-		if o.Environment != "" {
-			add("environment", rec.Project, o.Environment)
+		if whole := wholeOf(o); whole.Kind != "" {
+			about(whole)
 		}
-		switch o.Kind {
-		case domain.KindFeatureState, domain.KindSegmentOverrides, domain.KindVariantsPin:
-			about(domain.Object{Kind: domain.KindFeature, Key: o.Key})
-		case domain.KindFeatureTests:
-			about(domain.Object{Kind: domain.KindFeature, Key: o.Key})
-		case domain.KindSegmentPin, domain.KindSegmentTests:
-			about(domain.Object{Kind: domain.KindSegment, Key: o.Key})
-		case domain.KindEnvironment:
-			add("environment", rec.Project, o.Key)
+		if o.Scope() != "" {
+			add("environment", rec.Project, o.Scope())
+		}
+	}
+	for env, features := range domain.AffectedByContexts(before, after, objects) {
+		add("environment", rec.Project, env)
+		for _, feature := range features {
+			add("affects", rec.Project, env, feature)
 		}
 	}
 	for env := range record.Versions {
@@ -175,6 +174,17 @@ func eventsOf(raw []byte) []byte {
 		return raw[i:]
 	}
 	return nil
+}
+
+// wholeOf is the feature or segment that an object is a part of.
+func wholeOf(o domain.Object) domain.Object {
+	switch o.Kind {
+	case domain.KindFeatureState, domain.KindSegmentOverrides, domain.KindVariantsPin, domain.KindFeatureTests:
+		return domain.Object{Kind: domain.KindFeature, Key: o.Key}
+	case domain.KindSegmentPin, domain.KindSegmentTests:
+		return domain.Object{Kind: domain.KindSegment, Key: o.Key}
+	}
+	return domain.Object{}
 }
 
 // related are the objects that an event is about beside those it changes.
@@ -239,13 +249,6 @@ func (q AuditQuery) terms() []string {
 // Audit returns the entries that match, newest first, and the position to ask
 // on below, 0 at the end.
 func (v *Views) Audit(q AuditQuery) (entries []Entry, next uint64, err error) {
-	if q.Affects != "" {
-		env := v.Project(q.Project).Environments.Get(q.Environment)
-		if env == nil {
-			return nil, 0, domain.RefuseField(domain.NotFound, "environment", "there is no environment %q", q.Environment)
-		}
-		q.affectsIn = env.ID
-	}
 	below := v.Position() + 1
 	if q.Below > 0 {
 		below = min(below, q.Below)
@@ -339,6 +342,17 @@ func (v *Views) readEntry(tx *bbolt.Tx, position uint64, q AuditQuery) (*Entry, 
 	if err := json.Unmarshal(stored, &record); err != nil {
 		return nil, fmt.Errorf("read commit %d: %w", position, err)
 	}
+	objects := make([]domain.Object, len(record.Objects))
+	seen := func(o domain.Object) bool { return q.Visible == nil || q.Visible(record.Project, o.Scope()) }
+	for i, ref := range record.Objects {
+		var err error
+		if objects[i], err = domain.ParseObject(ref.Object); err != nil {
+			return nil, fmt.Errorf("read commit %d: %w", position, err)
+		}
+	}
+	if q.Visible != nil && !slices.ContainsFunc(objects, seen) {
+		return nil, nil
+	}
 	commit, err := domain.DecodeCommit(raw, v.upcast)
 	if err != nil {
 		return nil, fmt.Errorf("read commit %d: %w", position, err)
@@ -347,12 +361,9 @@ func (v *Views) readEntry(tx *bbolt.Tx, position uint64, q AuditQuery) (*Entry, 
 		Position: position, RecordedAt: at, Project: record.Project, Commit: commit, Versions: record.Versions,
 	}
 	c := tx.Bucket(bucketHistory).Cursor()
-	for _, ref := range record.Objects {
-		o, err := domain.ParseObject(ref.Object)
-		if err != nil {
-			return nil, fmt.Errorf("read commit %d: %w", position, err)
-		}
-		if q.Visible != nil && !q.Visible(record.Project, o.Scope()) {
+	for i, ref := range record.Objects {
+		o := objects[i]
+		if !seen(o) {
 			continue
 		}
 		key := objectKey(EnvironmentID{commit.Project, ref.Environment}, o)
@@ -361,22 +372,66 @@ func (v *Views) readEntry(tx *bbolt.Tx, position uint64, q AuditQuery) (*Entry, 
 		change.After = present(seekAt(c, key, position))
 		entry.Changes = append(entry.Changes, change)
 	}
-	if q.Visible != nil && len(entry.Changes) == 0 {
-		return nil, nil
-	}
-	if q.Visible != nil {
-		entry.Commit.Events = slices.DeleteFunc(entry.Commit.Events, func(e domain.Event) bool {
-			return !slices.ContainsFunc(e.Objects(&domain.Project{}), func(o domain.Object) bool { return q.Visible(record.Project, o.Scope()) })
-		})
+	if len(entry.Changes) < len(objects) {
+		if err := entry.hide(raw, seen); err != nil || !q.finds(entry) {
+			return nil, err
+		}
 		maps.DeleteFunc(entry.Versions, func(environment string, _ uint64) bool { return !q.Visible(record.Project, environment) })
 	}
 	if q.Affects != "" {
-		entry.Effective, err = effectiveChange(tx, EnvironmentID{commit.Project, q.affectsIn}, q.Affects, position, record.Objects)
+		var env *domain.Environment
+		if env, _, err = environmentAt(tx, commit.Project, q.Environment, position); err != nil || env == nil {
+			return nil, err
+		}
+		entry.Effective, err = effectiveChange(tx, EnvironmentID{commit.Project, env.ID}, q.Affects, position, record)
 		if err != nil || entry.Effective == nil {
 			return nil, err
 		}
 	}
 	return entry, nil
+}
+
+// hide leaves out the events that are about nothing that may be seen.
+func (e *Entry) hide(raw []byte, seen func(domain.Object) bool) error {
+	var recorded struct{ Events []json.RawMessage }
+	if err := json.Unmarshal(raw, &recorded); err != nil {
+		return fmt.Errorf("read the events of commit %d: %w", e.Position, err)
+	}
+	var events []domain.Event
+	for i, event := range e.Commit.Events {
+		if slices.ContainsFunc(event.Objects(&domain.Project{}), seen) {
+			events = append(events, event)
+			e.values += valuesOf(recorded.Events[i]) + " "
+		}
+	}
+	e.Commit.Events = events
+	return nil
+}
+
+// finds tells whether the query finds the entry by what is left of it, as the
+// index found it by all that there is. What else a query asks for is either of
+// the commit as a whole, or of an environment that may be seen.
+func (q AuditQuery) finds(e *Entry) bool {
+	is := func(o domain.Object) bool { return o == q.Object || slices.Contains(o.Groups(), q.Object) }
+	about := q.Object.Kind == "" || slices.ContainsFunc(e.Changes, func(c Change) bool { return is(c.Object) || is(wholeOf(c.Object)) })
+	typed := q.Type == ""
+	for _, event := range e.Commit.Events {
+		about = about || slices.ContainsFunc(related(event), is)
+		typed = typed || strings.EqualFold(event.EventType(), q.Type)
+	}
+	if !about || !typed || q.Text == "" {
+		return about && typed
+	}
+	said := map[string]bool{}
+	for word := range words(strings.Join([]string{e.Commit.Reason, e.Commit.Ticket, e.Commit.Actor.Name, e.values}, "\n")) {
+		said[word] = true
+	}
+	for word := range words(q.Text) {
+		if !said[word] {
+			return false
+		}
+	}
+	return true
 }
 
 func present(image []byte) json.RawMessage {

@@ -3,6 +3,7 @@ package projections
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"flagledger/domain"
+	"flagledger/domain/evaluation"
 )
 
 // effective is all that a feature's evaluation in an environment depends on.
@@ -23,17 +25,26 @@ type effective struct {
 	// Identities are the overrides of those identities whose own the commit
 	// touched, by surrogate.
 	Identities map[string]domain.IdentityOverride `json:"identities,omitempty"`
+	// UnusedTraits are those that the segments ask for and whose stored values do
+	// not count, sorted; nil where the commit touched nothing that decides on it.
+	UnusedTraits []string `json:"unused_traits,omitempty"`
 }
 
 // effectiveChange compares what a feature depended on before and after a commit,
-// which touched the objects; nil where that is the same.
-func effectiveChange(tx *bbolt.Tx, id EnvironmentID, feature string, position uint64, objects []objectRef) (*EffectiveChange, error) {
+// of which there is the record; nil where that is the same.
+func effectiveChange(tx *bbolt.Tx, id EnvironmentID, feature string, position uint64, record commitRecord) (*EffectiveChange, error) {
 	c := tx.Bucket(bucketHistory).Cursor()
 	var identities []string
-	for _, ref := range objects {
-		if o, err := domain.ParseObject(ref.Object); err == nil && o.Kind == domain.KindIdentity && ref.Environment == id.ID {
+	declares := false
+	for _, ref := range record.Objects {
+		o, err := domain.ParseObject(ref.Object)
+		if err != nil {
+			return nil, err
+		}
+		if o.Kind == domain.KindIdentity && ref.Environment == id.ID {
 			identities = append(identities, o.Key)
 		}
+		declares = declares || o.Declares()
 	}
 	before, err := effectiveAt(c, id, feature, position-1, identities)
 	if err != nil {
@@ -42,6 +53,11 @@ func effectiveChange(tx *bbolt.Tx, id EnvironmentID, feature string, position ui
 	after, err := effectiveAt(c, id, feature, position, identities)
 	if err != nil {
 		return nil, err
+	}
+	if declares {
+		if err := errors.Join(before.noteUnused(c, id, record.Project, position-1), after.noteUnused(c, id, record.Project, position)); err != nil {
+			return nil, err
+		}
 	}
 	then, err := encode(before.undated())
 	if err != nil {
@@ -56,6 +72,42 @@ func effectiveChange(tx *bbolt.Tx, id EnvironmentID, feature string, position ui
 	}
 	change.After, err = encodeOrNil(after)
 	return &change, err
+}
+
+// noteUnused notes which of the traits that the segments ask for are not used as
+// they are stored, as the project, which has the key, declares them at the position.
+func (e *effective) noteUnused(c *bbolt.Cursor, id EnvironmentID, key string, position uint64) error {
+	if e == nil {
+		return nil
+	}
+	p := domain.Project{ID: id.Project}
+	restore := func(o domain.Object) error {
+		image := seekAt(c, objectKey(EnvironmentID{Project: id.Project}, o), position)
+		if len(image) == 0 {
+			return nil
+		}
+		return p.Restore(o, image)
+	}
+	if err := restore(domain.Object{Kind: domain.KindProject, Key: key}); err != nil {
+		return err
+	}
+	for segment, raw := range e.Segments {
+		var rules []evaluation.Rule
+		if err := json.Unmarshal(raw, &rules); err != nil {
+			return fmt.Errorf("read the rules of segment %s at %d: %w", segment, position, err)
+		}
+		for trait := range domain.TraitsOf(rules) {
+			if err := restore(domain.Object{Kind: domain.KindContext, Key: trait}); err != nil {
+				return err
+			}
+			if !p.Keeps(trait) {
+				e.UnusedTraits = append(e.UnusedTraits, trait)
+			}
+		}
+	}
+	slices.Sort(e.UnusedTraits)
+	e.UnusedTraits = slices.Compact(e.UnusedTraits)
+	return nil
 }
 
 func encodeOrNil(e *effective) (json.RawMessage, error) {

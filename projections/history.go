@@ -75,22 +75,28 @@ func (v *Views) Whole(project string, position uint64) (*domain.Project, error) 
 // it last, without its parts, and the last position up to that one at which it was
 // there. It is nil where there was none.
 func (v *Views) EnvironmentAt(project, key string, position uint64) (env *domain.Environment, last uint64, err error) {
-	object := objectKey(EnvironmentID{project, 0}, domain.Object{Kind: domain.KindEnvironment, Key: key})
 	err = v.view(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(bucketHistory).Cursor()
-		image := seekAt(c, object, position)
-		if last = position; len(image) == 0 && image != nil { // deleted: what was before
-			k, _ := lastBefore(c, historyKey(object, position+1))
-			last = binary.BigEndian.Uint64(k[len(object)+1:]) - 1
-			image = seekAt(c, object, last)
-		}
-		if len(image) == 0 {
-			return nil
-		}
-		env = new(domain.Environment)
-		return json.Unmarshal(image, env)
+		env, last, err = environmentAt(tx, project, key, position)
+		return err
 	})
-	if err != nil {
+	return env, last, err
+}
+
+// environmentAt is EnvironmentAt in a transaction.
+func environmentAt(tx *bbolt.Tx, project, key string, position uint64) (env *domain.Environment, last uint64, err error) {
+	object := objectKey(EnvironmentID{project, 0}, domain.Object{Kind: domain.KindEnvironment, Key: key})
+	c := tx.Bucket(bucketHistory).Cursor()
+	image := seekAt(c, object, position)
+	if last = position; len(image) == 0 && image != nil { // deleted: what was before
+		k, _ := lastBefore(c, historyKey(object, position+1))
+		last = binary.BigEndian.Uint64(k[len(object)+1:]) - 1
+		image = seekAt(c, object, last)
+	}
+	if len(image) == 0 {
+		return nil, last, nil
+	}
+	env = new(domain.Environment)
+	if err := json.Unmarshal(image, env); err != nil {
 		return nil, 0, fmt.Errorf("read environment %s at %d: %w", key, position, err)
 	}
 	return env, last, nil

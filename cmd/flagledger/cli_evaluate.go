@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -110,8 +111,14 @@ func (c *client) evaluating(verb, short string, explain bool, text func(evaluate
 		Args:    arguments(cobra.MaximumNArgs(1)),
 		PreRunE: c.needs("project", "environment"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body := map[string]any{"as_of": asOf, "feature": feature, "explain": explain}
+			body := map[string]any{"feature": feature, "explain": explain}
+			if asOf != "" {
+				body["as_of"] = asOf
+			}
 			if len(args) > 0 {
+				if args[0] == "" {
+					return usageError{errors.New("the identifier is empty: leave it out for nobody in particular, or say whose")}
+				}
 				body["identifier"] = args[0]
 			}
 			if len(traits) > 0 {

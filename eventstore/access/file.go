@@ -17,7 +17,7 @@ import (
 )
 
 // layout is the number of the layout of the file. It changes with what is below.
-const layout = 1
+const layout = 2
 
 // The buckets of the file. Ids are the 16 bytes of a UUID, so that keys sort by
 // time.
@@ -36,10 +36,30 @@ func term(parts ...string) []byte {
 // terms are those of a record.
 func (r Record) terms() [][]byte {
 	all := [][]byte{term("project", r.Project), term("actor", r.Actor.ID)}
+	known := map[string]bool{}
 	for _, o := range r.Objects {
 		all = append(all, term("object", r.Project, o))
+		for _, group := range groups(o) {
+			if !known[group] {
+				known[group] = true
+				all = append(all, term("any", r.Project, group))
+			}
+		}
 	}
 	return all
+}
+
+// groups are the filters that stand for all of an object's kind; see domain.Object.Groups.
+func groups(object string) []string {
+	o, err := domain.ParseObject(object)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, group := range o.Groups() {
+		names = append(names, group.String())
+	}
+	return names
 }
 
 // keep stores records, with the position of the last message that was read, in
@@ -97,7 +117,7 @@ func trim(stored, index *bbolt.Bucket, oldest uuid.UUID) error {
 // A Query says which records are wanted. Zero values want all.
 type Query struct {
 	Project  string // key
-	Object   string // of the project
+	Object   string // of the project; "segment:*" and "identity:live/*" are any of the kind
 	Actor    string // id
 	From, To time.Time
 	Before   string // id of a record: those that come behind it, which are older
@@ -167,6 +187,7 @@ func (q Query) ids(tx *bbolt.Tx, end uuid.UUID) iter.Seq[uuid.UUID] {
 		for _, o := range q.objects() {
 			prefixes = append(prefixes, term("object", q.Project, o))
 		}
+		prefixes = append(prefixes, term("any", q.Project, q.Object))
 	case q.Actor != "":
 		prefixes = append(prefixes, term("actor", q.Actor))
 	case q.Project != "":
@@ -205,16 +226,17 @@ func (q Query) ids(tx *bbolt.Tx, end uuid.UUID) iter.Seq[uuid.UUID] {
 
 // objects are the one that is wanted and those that stand for all of its kind.
 func (q Query) objects() []string {
-	all := []string{q.Object}
-	if o, err := domain.ParseObject(q.Object); err == nil {
-		for _, group := range o.Groups() {
-			all = append(all, group.String())
-		}
-	}
-	return all
+	return append(groups(q.Object), q.Object)
+}
+
+// isAbout tells whether the record has the object that is wanted, or one of all
+// that are.
+func (q Query) isAbout(r Record) bool {
+	wanted := q.objects()
+	return slices.ContainsFunc(r.Objects, func(o string) bool { return slices.Contains(wanted, o) || slices.Contains(groups(o), q.Object) })
 }
 
 func (q Query) wants(r Record) bool {
-	return (q.Project == "" || r.Project == q.Project) && (q.Object == "" || slices.ContainsFunc(q.objects(), func(o string) bool { return slices.Contains(r.Objects, o) })) &&
+	return (q.Project == "" || r.Project == q.Project) && (q.Object == "" || q.isAbout(r)) &&
 		(q.Actor == "" || r.Actor.ID == q.Actor) && (q.Visible == nil || q.Visible(r.Project, r.Environment))
 }
