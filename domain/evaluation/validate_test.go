@@ -115,6 +115,7 @@ func TestValidateConditions(t *testing.T) {
 		{on("v", evaluation.Equal, ":semver"), refused, "", ""},
 		{on("v", evaluation.GreaterThan, "abc:semver"), refused, "abc", ""},
 		{on("v", evaluation.Equal, "1.2.9007199254740992:semver"), diverges, "JavaScript", ""},
+		{on("v", evaluation.Equal, "1.0.0-"+strings.Repeat("a", 251)+":semver"), refused, "max 256", ""}, // as of Node's library
 
 		{on("mail", evaluation.Contains, "@example.com"), saved, "", ""},
 		{on("mail", evaluation.NotContains, "@example.com"), diverges, "the trait is a number", `mail IS_SET that has a NONE rule of mail CONTAINS "@example.com"`},
