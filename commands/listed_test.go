@@ -33,7 +33,7 @@ func TestOverridesThatSDKsReadOtherwise(t *testing.T) {
 			}
 		}
 	}
-	refused(`feature search for "a,b" in prod (Node and Go join`, give(false), own("a,b"), give(true))
+	refused(`feature search for "a,b" in prod (Node and Go join`, give(false), own("a,b"), own("cy"), give(true))
 	l.must(t, give(false))
 	l.must(t, own("a,b"), own("007"), own("ben"))
 	version := l.views.CurrentVersion(l.environment("prod"))

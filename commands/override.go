@@ -175,7 +175,10 @@ func (c SetIdentityOverride) Decide(p *domain.Project, in *Inputs) ([]domain.Eve
 		return nil, nil
 	}
 	if in.DryRun && surrogate == "" {
-		next.Identity, in.newcomer = newcomer, c.Identifier
+		next.Identity = newcomer
+		if unlistable(in.newcomer) == "" {
+			in.newcomer = c.Identifier
+		}
 	} else if next.Identity, err = in.Persons.Surrogate(in.Context, p.ID, env.ID, c.Identifier); err != nil {
 		return nil, domain.Refuse(domain.Unavailable, "the identity store cannot be written now: %v", err)
 	}

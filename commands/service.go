@@ -97,7 +97,7 @@ type Inputs struct {
 	Views   Views
 	Persons Persons
 
-	newcomer string // the last identifier that a dry run gave no surrogate
+	newcomer string // whom a dry run gave no surrogate; of several, one whom SDKs take for others
 }
 
 // A Change is what a person or program asks for.
