@@ -55,6 +55,14 @@ func (t *Token) AllowsThroughout(right Right, project string) bool {
 	})
 }
 
+// AllowsSomewhere tells whether the token has the right in the project, or in any
+// environment of it; with no project, whether it has it in anything at all.
+func (t *Token) AllowsSomewhere(right Right, project string) bool {
+	return slices.ContainsFunc(t.Grants, func(g Grant) bool {
+		return (project == "" || g.Project == "" || g.Project == project) && slices.Contains(rights[g.Role], right)
+	})
+}
+
 // Expired tells whether the token has run out.
 func (t *Token) Expired(now time.Time) bool {
 	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)

@@ -70,6 +70,12 @@ func TestAdminRoles(t *testing.T) {
 		{"POST", P + "/changes", change("test"), "                 401 200 403 403 403 200 200  403 403 403 403 404"},
 		{"POST", P + "/changes?dry_run=true", change("live"), "    401 200 403 403 403 200 200  403 403 200 200 404"},
 
+		// Rights first: what is wrong with the request is told to those who may change something.
+		{"POST", P + "/changes", `{bad`, "                         401 400 403 403 403 400 400  403 403 400 400 404"},
+		{"POST", P + "/changes?unknown=1", `{}`, "                 401 400 403 403 403 400 400  403 403 400 400 404"},
+		{"POST", P + "/changes", `{"commands":[{"command":"no"}]}`, " 401 400 403 403 403 400 400  403 403 400 400 404"},
+		{"POST", "/admin/v1/projects", `{bad`, "                   401 400 403 403 403 403 400  403 403 403 400 400"},
+
 		{"POST", E + "/evaluate", `{}`, "                          401 200 200 200 200 200 200  200 200 200 200 404"},
 		{"GET", E + "/versions", "", "                             401 200 403 200 200 200 200  403 200 200 200 404"},
 		{"GET", E + "/versions/1", "", "                           401 200 403 200 200 200 200  403 200 200 200 404"},

@@ -90,6 +90,21 @@ func TestAdminRetry(t *testing.T) {
 	a.ask(call{method: "POST", path: "/admin/v1/projects", header: "Idempotency-Key: request 1", body: `{"key":"other"}`, status: 201})
 }
 
+// A person who was erased is not in the answer to a retry, and it does not make anybody up; nor when somebody of that name has come again.
+func TestAdminRetryAfterErasure(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	set := call{method: "PUT", path: E + "/features/checkout/identity-overrides/ada", header: "Idempotency-Key: once", body: `{"enabled":false}`, status: 200}
+	a.ask(set)
+	a.ask(set)
+	a.ask(call{method: "DELETE", path: E + "/identities/ada", status: 204})
+	set.status, set.contains = 404, "the person has been erased since"
+	a.ask(set)
+	a.ask(call{method: "GET", path: E + "/identities/ada", status: 404})
+	a.ask(call{method: "PUT", path: E + "/features/banner/identity-overrides/ada", body: `{"enabled":false}`, status: 200})
+	a.ask(set)
+}
+
 // An ETag names the revision of a resource, and If-Match holds a change to it.
 func TestAdminIfMatch(t *testing.T) {
 	a := newAdmin(t)

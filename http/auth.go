@@ -140,8 +140,14 @@ func (s *Server) refuseUnbuilt() error {
 	return domain.Refuse(domain.Unavailable, "nothing is known here yet: the views are being made from the log (%s)", s.Views.Progress())
 }
 
+// somewhere is put behind the right that a route needs where the body tells in
+// which environment, or project: who has it nowhere is refused unread.
+const somewhere = " somewhere"
+
 // locate finds the project and environment of the path.
 func (r *request) locate(right domain.Right) error {
+	wanted, anywhere := strings.CutSuffix(string(right), somewhere)
+	right = domain.Right(wanted)
 	r.right = right
 	projectKey, environmentKey := r.param("project"), r.param("environment")
 	if projectKey != "" {
@@ -162,7 +168,20 @@ func (r *request) locate(right domain.Right) error {
 	if right == "" {
 		return nil // the handler looks itself
 	}
+	if anywhere {
+		if r.token.AllowsSomewhere(right, projectKey) {
+			return nil // here; the handler finds out where it is needed
+		}
+		return domain.Refuse(domain.Forbidden, "the token %q has no right to %s anything%s", r.token.Name, right, inProject(projectKey))
+	}
 	return r.need(commands.Need{Right: right, Environment: environmentKey}, projectKey)
+}
+
+func inProject(key string) string {
+	if key == "" {
+		return ""
+	}
+	return " in project " + key
 }
 
 func (r *request) seesProject(project string) bool {

@@ -160,6 +160,9 @@ func (s *Server) setIdentityOverride(r *request) error {
 	}
 	o := r.identityObject()
 	_, own := result.After.Environments.Get(r.environment.Key).Identities.Get(o.Key).Find(body.Feature)
+	if result.Replayed && own.Feature == "" { // the log knows nobody by name
+		return domain.RefuseField(domain.NotFound, "identifier", "the override was set at position %d; the person has been erased since, so that the first answer cannot be given again", result.Position)
+	}
 	return r.answer(http.StatusOK, result, o, own)
 }
 

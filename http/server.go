@@ -169,11 +169,11 @@ func (s *Server) routes() []route {
 		{get, "/version/", protected(s.version)},
 
 		{get, "/admin/v1/projects", s.admin("", s.listProjects, paged...)},
-		{post, "/admin/v1/projects", s.admin("", s.createProject)},
+		{post, "/admin/v1/projects", s.admin(domain.Manage+somewhere, s.createProject)},
 		{get, p, s.admin(domain.Read, s.getProject)},
 		{patch, p, s.admin(domain.Manage, s.updateProject)},
 		{del, p, s.admin(domain.Manage, s.deleteProject)},
-		{post, p + "/changes", s.admin("", s.applyChange, "dry_run", "impact")},
+		{post, p + "/changes", s.admin(domain.Write+somewhere, s.applyChange, "dry_run", "impact")},
 		{post, p + "/undo", s.admin(domain.Write, s.undo)},
 
 		{get, p + "/environments", s.admin(domain.Read, s.listEnvironments, paged...)},

@@ -40,6 +40,9 @@ func (c *client) backupCommand() *cobra.Command {
 			if to == "" {
 				return usageError{errors.New("there is no file to write to: give --to FILE")}
 			}
+			if err := requirePlaces(to, keys); err != nil {
+				return usageError{err}
+			}
 			for _, part := range []struct {
 				path string
 				kind backup.Kind
@@ -66,6 +69,38 @@ func (c *client) backupCommand() *cobra.Command {
 	return cmd
 }
 
+// requirePlaces refuses files that cannot be written, and one file for both: the
+// second backup would replace the first.
+func requirePlaces(to, keys string) error {
+	for _, path := range []string{to, keys} {
+		if path == "" {
+			continue
+		}
+		if info, err := os.Stat(path); err == nil && info.IsDir() {
+			return fmt.Errorf("%s is a directory: name the file to write, such as %s", path, filepath.Join(path, "backup.zip"))
+		}
+		if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+			return fmt.Errorf("there is no directory %s to write %s into", filepath.Dir(path), filepath.Base(path))
+		}
+	}
+	if keys != "" && sameFile(to, keys) {
+		return fmt.Errorf("--to and --keys are both %s: the keys of persons belong into a file of their own, which is kept apart", to)
+	}
+	return nil
+}
+
+// sameFile tells whether both are one file, or would be, by whatever names and links.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	if errA == nil && errB == nil && os.SameFile(infoA, infoB) {
+		return true
+	}
+	dirA, errA := os.Stat(filepath.Dir(a))
+	dirB, errB := os.Stat(filepath.Dir(b))
+	return errA == nil && errB == nil && os.SameFile(dirA, dirB) && filepath.Base(a) == filepath.Base(b)
+}
+
 // download writes a backup to a file, which is there only when it is whole.
 func (c *client) download(ctx context.Context, path string, kind backup.Kind) (*backup.File, error) {
 	body, err := c.send(ctx, call{path: "/admin/v1/backup", query: url.Values{"kind": {string(kind)}}})
@@ -87,7 +122,7 @@ func (c *client) download(ctx context.Context, path string, kind backup.Kind) (*
 		return nil, errors.Join(fmt.Errorf("the backup is not complete: %w", err), os.Remove(part))
 	}
 	if err := os.Rename(part, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("write the backup: %w", err), file.Close())
+		return nil, errors.Join(fmt.Errorf("write the backup: %w", err), file.Close(), os.Remove(part))
 	}
 	return file, nil
 }

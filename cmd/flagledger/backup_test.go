@@ -181,6 +181,26 @@ func TestBackup(t *testing.T) {
 				t.Errorf("%s: it left %v, %v", name, left, err)
 			}
 		}
+		// A small file that would be a large one.
+		bomb := filepath.Join(t.TempDir(), "bomb.zip")
+		altered(t, file, bomb, func(name string, content []byte) (string, []byte) {
+			if name == "manifest.json" {
+				content = append(bytes.Repeat([]byte(" "), 17<<20), content...)
+			}
+			return name, content
+		})
+		if said, err := command(t, "restore", "--data-dir", t.TempDir(), "--from", bomb); err == nil || !strings.Contains(err.Error(), "larger than 16777216 bytes") {
+			t.Errorf("a manifest of 17 MiB: %v\n%s", err, said)
+		}
+		altered(t, file, bomb, func(name string, content []byte) (string, []byte) {
+			if name == "FLAGLEDGER" {
+				content = append(content, 0)
+			}
+			return name, content
+		})
+		if said, err := command(t, "restore", "--data-dir", t.TempDir(), "--from", bomb); err == nil || !strings.Contains(err.Error(), "stream FLAGLEDGER is altered") {
+			t.Errorf("a stream that is longer than the manifest says: %v\n%s", err, said)
+		}
 		if said, err := command(t, "restore", "--data-dir", t.TempDir(), "--from", keys); err == nil || !strings.Contains(err.Error(), `kind "keys"`) {
 			t.Errorf("keys for a log: %v\n%s", err, said)
 		}
@@ -290,6 +310,39 @@ func TestRestoreCutShort(t *testing.T) {
 	})
 }
 
+// A backup that would replace its other half, or cannot be written, is refused before anything is.
+func TestBackupPlaces(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file, linked, folder := filepath.Join(dir, "x.zip"), filepath.Join(dir, "linked"), filepath.Join(dir, "folder")
+	if err := errors.Join(os.WriteFile(file, []byte("older"), 0o600), os.Symlink(dir, linked), os.Symlink(file, filepath.Join(dir, "y.zip")), os.Mkdir(folder, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct{ to, keys, want string }{
+		{file, file, "both"},
+		{file, filepath.Join(dir, "y.zip"), "both"},
+		{filepath.Join(dir, "new.zip"), filepath.Join(linked, "new.zip"), "both"},
+		{filepath.Join(dir, "new.zip"), filepath.Join(dir, "folder", "..", "new.zip"), "both"},
+		{folder, "", "is a directory"},
+		{filepath.Join(dir, "new.zip"), folder, "is a directory"},
+		{filepath.Join(dir, "new.zip"), filepath.Join(dir, "none", "keys.zip"), "there is no directory"},
+	} {
+		args := []string{"backup", "--server", "http://127.0.0.1:1", "--token", rootToken, "--to", test.to}
+		if test.keys != "" {
+			args = append(args, "--keys", test.keys)
+		}
+		if said, err := command(t, args...); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("to %s, keys %s: %v\n%s", test.to, test.keys, err, said)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 4 {
+		t.Errorf("there is now %v, %v", left, err)
+	}
+	if content, err := os.ReadFile(file); err != nil || string(content) != "older" {
+		t.Errorf("the older backup is now %q, %v", content, err)
+	}
+}
+
 // altered writes a copy of an archive of which each entry goes through change.
 func altered(t *testing.T, from, to string, change func(name string, content []byte) (string, []byte)) {
 	t.Helper()
@@ -313,7 +366,7 @@ func altered(t *testing.T, from, to string, change func(name string, content []b
 			t.Fatal(err)
 		}
 		name, content := change(entry.Name, content)
-		part, err := w.Create(name)
+		part, err := w.CreateHeader(&zip.FileHeader{Name: name, Method: entry.Method})
 		if err != nil {
 			t.Fatal(err)
 		}

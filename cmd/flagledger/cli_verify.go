@@ -66,7 +66,8 @@ func auditVerifyCommand() *cobra.Command {
 		Short: "Verify an export of the log, without a server",
 		Long: `Verify an export of the log ("flagledger audit export --format log"), without a server.
 
---key is the public key of the log, as "flagledger key show" prints it; give it again for each further key that counts.
+--key is the public key of the log, as "flagledger key show" prints it, one or more lines: --key "$(cat vkey)". Give it
+again for each further key that counts.
 --since is what was kept from earlier: one or more checkpoints in a file, or an older export. Only with it is it told
 whether the log was changed by those who have the key. One old checkpoint tells that it was; several, or an older
 export, tell more exactly where.

@@ -55,6 +55,7 @@ type recordedLog struct {
 	export, export8    string // the whole, and as it was at position 8
 	checkpoints, only8 string // all, and the one of position 8
 	vkey               string
+	rotated, shown     string      // an export after a new key was made, and both keys as the command shows them
 	key                note.Signer // an operator has it
 }
 
@@ -84,6 +85,11 @@ func recordLog(t *testing.T) recordedLog {
 	l.key = keys[0]
 	if partial := must(t, p, "audit", "export", "--format", "log", "--positions", "5-9"); strings.Count(partial, `"leaf":`) != 5 {
 		t.Errorf("an export of positions 5 to 9: %s", partial)
+	}
+	must(t, p, "key", "rotate", "--data-dir", dir)
+	l.rotated, l.shown = must(t, p, "audit", "export", "--format", "log"), must(t, p, "key", "show", "--data-dir", dir)
+	if strings.Count(l.shown, "\n") != 2 {
+		t.Errorf("two keys are shown as %s", l.shown)
 	}
 	return l
 }
@@ -349,6 +355,12 @@ func TestTampering(t *testing.T) {
 		}
 	}
 
+	for name, keys := range map[string]string{"both keys as they are shown": l.shown, "the old key": l.vkey, "both, and an empty line": "\n" + l.shown + "\n"} {
+		if status, stdout, stderr := flagledger(t, nil, "audit", "verify", "--log", file("rotated", l.rotated), "--key", keys); status != 0 {
+			t.Errorf("%s: status %d, %s%s", name, status, stdout, stderr)
+		}
+	}
+
 	export := file("export", l.export)
 	for _, test := range []struct {
 		name, want string
@@ -356,6 +368,7 @@ func TestTampering(t *testing.T) {
 	}{
 		{"no export", "give the export with --log", []string{"--key", l.vkey}},
 		{"no key", "give the export with --log, and the public key", []string{"--log", export}},
+		{"an empty key", "there is no key to verify with", []string{"--log", export, "--key", ""}},
 		{"an export that is not there", "open the export", []string{"--key", l.vkey, "--log", filepath.Join(dir, "none")}},
 		{"a key that is none", "is not a key to verify with", []string{"--key", "secret", "--log", export}},
 		{"nothing in what was kept", "there is nothing in it", []string{"--key", l.vkey, "--log", export, "--since", file("empty", "")}},

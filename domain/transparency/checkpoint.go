@@ -109,13 +109,15 @@ func signers(signatures []note.Signature) string {
 	return strings.Join(all, ", ")
 }
 
-// Verifiers makes keys of their printed form, <name>+<id>+<key>.
+// Verifiers makes keys of their printed form, <name>+<id>+<key>. Each text is one or
+// more lines, as "flagledger key show" prints them: until when a key signs does not
+// count, for what it signed before is to be verified later.
 func Verifiers(vkeys ...string) (note.Verifiers, error) {
 	var list []note.Verifier
 	seen := map[string]bool{}
-	for _, vkey := range vkeys {
-		vkey = strings.TrimSpace(vkey)
-		if seen[vkey] {
+	for vkey := range strings.Lines(strings.Join(vkeys, "\n")) {
+		vkey, _, _ = strings.Cut(vkey, " until ")
+		if vkey = strings.TrimSpace(vkey); vkey == "" || seen[vkey] {
 			continue
 		}
 		seen[vkey] = true
@@ -124,6 +126,9 @@ func Verifiers(vkeys ...string) (note.Verifiers, error) {
 			return nil, fmt.Errorf("%.100q is not a key to verify with, such as flagledger/0123456789abcdef+01234567+AbCd...: %w", vkey, err)
 		}
 		list = append(list, v)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("there is no key to verify with")
 	}
 	return note.VerifierList(list...), nil
 }

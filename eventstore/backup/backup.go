@@ -49,6 +49,10 @@ const format = 1
 
 const manifestName = "manifest.json"
 
+// maxManifest is how large a manifest may be, in bytes: some kilobytes for each of
+// a handful of streams, and much room.
+const maxManifest = 16 << 20
+
 // Manifest says what is in a file, and what the log comes to when it is replayed.
 type Manifest struct {
 	Format  int       `json:"format"`
@@ -212,12 +216,14 @@ func (f *File) check(kind Kind) error {
 		return errors.New("it is no backup of Flagledger: it has no manifest")
 	}
 	if err := f.read(manifest, func(r io.Reader) error {
-		decoder := json.NewDecoder(r)
-		if err := decoder.Decode(&f.Manifest); err != nil {
+		text, err := io.ReadAll(io.LimitReader(r, maxManifest+1)) // to its checksum
+		if err == nil && len(text) > maxManifest {
+			err = fmt.Errorf("it is larger than %d bytes", maxManifest)
+		}
+		if err != nil {
 			return err
 		}
-		_, err := io.Copy(io.Discard, r) // to its checksum
-		return err
+		return json.Unmarshal(text, &f.Manifest)
 	}); err != nil {
 		return fmt.Errorf("its manifest is cut or altered: %w", err)
 	}
@@ -235,9 +241,13 @@ func (f *File) check(kind Kind) error {
 		if entry == nil {
 			return fmt.Errorf("stream %s is missing in it", s.Name)
 		}
+		// What is stored as it is cannot be more than the file is.
+		if entry.Method != zip.Store || s.Bytes < 0 || entry.UncompressedSize64 != uint64(s.Bytes) || s.Bytes > info.Size() {
+			return fmt.Errorf("stream %s is altered: it is not stored as the %d bytes that the manifest says", s.Name, s.Bytes)
+		}
 		sum := &summed{w: io.Discard, hash: sha256.New()}
 		err := f.read(entry, func(r io.Reader) error {
-			_, err := io.Copy(sum, r)
+			_, err := io.Copy(sum, io.LimitReader(r, s.Bytes+1))
 			return err
 		})
 		if err != nil {
