@@ -56,6 +56,9 @@ type Views interface {
 	KeyTaken(clientKey string) bool
 	// PastChanges returns what the selected commits of a project did, newest first.
 	PastChanges(project string, selection domain.Selection) ([]domain.PastChange, error)
+	// ChangesBetween returns what was done to an object of the project after one
+	// position and before another, newest first.
+	ChangesBetween(p *domain.Project, o domain.Object, after, before uint64) ([]domain.PastChange, error)
 	// Past returns the project with one environment's parts as of a version of that environment.
 	Past(p *domain.Project, environment string, version uint64) (*domain.Project, error)
 	// Seed returns the seed that the state of a deleted feature had in an

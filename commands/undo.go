@@ -3,15 +3,26 @@ package commands
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"flagledger/domain"
 )
 
 // Undo takes back what some commits did, and keeps what others have done since:
-// field by field, all or nothing. A field that was changed again is a conflict.
+// field by field, all or nothing. A field that somebody else has set since is a
+// conflict, also where it is what it was made again.
 type Undo struct {
 	Selection domain.Selection
+	// Except are left as they are: commits, such as "position:42", and objects,
+	// such as "segment:beta", "state:production/*", or "environment:qa", which
+	// stands for all that is in it too.
+	Except []string
+	// Manage says that whoever asks may manage the project, which undoing what was
+	// done to it, to its environments and their SDK keys needs.
+	Manage bool
 	// PlanHash, where given, is that of the plan which was looked at.
 	PlanHash string
 }
@@ -39,31 +50,88 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 	if s := c.Selection; s.Position > 0 && s != (domain.Selection{Position: s.Position}) {
 		return Plan{}, domain.RefuseField(domain.Malformed, "position", "a position is one commit: name it alone, or select commits by the other fields")
 	}
+	if err := in.Views.Wait(in.Context, p.Position); err != nil { // what was recorded just now counts too
+		return Plan{}, domain.Refuse(domain.Unavailable, "cannot look up what was changed since now: %v", err)
+	}
 	changes, err := in.Views.PastChanges(p.ID, c.Selection)
+	if err == nil && len(changes) == 0 {
+		err = domain.Refuse(domain.NotFound, "no commit of project %q is selected", p.Key)
+	}
+	if err == nil {
+		changes, err = c.without(changes)
+	}
 	if err != nil {
 		return Plan{}, err
 	}
-	if len(changes) == 0 {
-		return Plan{}, domain.Refuse(domain.NotFound, "no commit of project %q is selected", p.Key)
+	u := &undo{
+		now: p, in: in, numbers: numbersOf(p), images: map[domain.Object]json.RawMessage{}, erased: map[domain.Object]bool{},
+		since: map[domain.Object]*since{}, deleted: map[string]bool{}, gone: map[domain.Object]uint64{},
 	}
-	u := &undo{now: p, in: in, images: map[domain.Object]json.RawMessage{}, erased: map[domain.Object]bool{}, numbers: numbersOf(p)}
 	for _, change := range changes { // newest first
+		if o := change.Object; o.Kind == domain.KindEnvironment && change.After == nil {
+			u.deleted[o.Key] = true // the parts that go with it come before it
+		}
+	}
+	for _, change := range changes {
+		if o := change.Object; managed(o.Kind) && !c.Manage {
+			return Plan{}, domain.Refuse(domain.Forbidden, "to undo what was done to %s at position %d needs the right to manage the project; \"except\": [%q] leaves it as it is", o, change.Position, o)
+		}
 		if err := u.takeBack(change); err != nil {
 			return Plan{}, err
 		}
 	}
+	u.checkEnvironments()
 	if len(u.conflicts) > 0 {
-		e := domain.Refuse(domain.Conflict, "%d of the changes cannot be undone because of later ones; nothing was done: %s: %s", len(u.conflicts), u.conflicts[0].Field, u.conflicts[0].Detail)
+		e := domain.Refuse(domain.Conflict, "%d of the changes cannot be undone, and nothing was done: %s: %s; what is named in \"except\" is left as it is",
+			len(u.conflicts), u.conflicts[0].Field, u.conflicts[0].Detail)
 		e.Errors = u.conflicts
 		return Plan{}, e
 	}
 	if err := u.carryOut(); err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Events: u.events}
-	plan.Warnings = warnErased(nil, len(u.erased))
+	plan := Plan{Events: u.events, Warnings: warnErased(u.warnings, len(u.erased))}
 	plan.Hash, err = hashPlan(p, plan.Events, plan.Warnings)
 	return plan, err
+}
+
+// managed tells of a kind of object whether its changes need the right to manage.
+func managed(kind domain.ObjectKind) bool {
+	return kind == domain.KindProject || kind == domain.KindEnvironment || kind == domain.KindSDKKey
+}
+
+// without leaves out of the changes what is excepted. An exception of nothing is
+// refused: it was meant to keep something as it is.
+func (c Undo) without(changes []domain.PastChange) ([]domain.PastChange, error) {
+	for i, text := range c.Except {
+		field := fmt.Sprintf("except[%d]", i)
+		var matches func(domain.PastChange) bool
+		if number, is := strings.CutPrefix(text, "position:"); is {
+			position, err := strconv.ParseUint(number, 10, 64)
+			if err != nil || position == 0 {
+				return nil, domain.RefuseField(domain.Malformed, field, "%q is not a position", number)
+			}
+			matches = func(change domain.PastChange) bool { return change.Position == position }
+		} else {
+			o, err := domain.ParseObjects(text)
+			if err != nil {
+				return nil, domain.RefuseField(domain.Malformed, field, "%q is neither a commit nor an object; write position:42, segment:beta or state:production/checkout", text)
+			}
+			matches = func(change domain.PastChange) bool {
+				whole := domain.Object{Kind: domain.KindEnvironment, Key: change.Object.Scope()}
+				return o == change.Object || o == whole || slices.Contains(change.Object.Groups(), o)
+			}
+		}
+		rest := slices.DeleteFunc(slices.Clone(changes), matches)
+		if len(rest) == len(changes) {
+			return nil, domain.RefuseField(domain.Invalid, field, "nothing of %q is to be undone, or no more; leave it out, or say which", text)
+		}
+		changes = rest
+	}
+	if len(changes) == 0 {
+		return nil, domain.RefuseField(domain.Invalid, "except", "nothing is left to undo")
+	}
+	return changes, nil
 }
 
 // undo collects what each object is to become, and then the events to it.
@@ -75,7 +143,17 @@ type undo struct {
 	conflicts []domain.FieldError
 	events    []domain.Event
 	numbers   *numbers
+	warnings  []string
 	erased    map[domain.Object]bool // persons who are left alone
+	since     map[domain.Object]*since
+	deleted   map[string]bool          // environments whose deletion is to be undone, by key
+	gone      map[domain.Object]uint64 // those, by the position, as long as their creation is not to be undone too
+}
+
+// since is what others did to an object after what is to be undone.
+type since struct {
+	from  uint64             // it is read down to here
+	steps []domain.FieldStep // of each field the last one
 }
 
 func (u *undo) conflict(o domain.Object, path, format string, args ...any) {
@@ -88,9 +166,7 @@ func (u *undo) conflict(o domain.Object, path, format string, args ...any) {
 
 // takeBack works one change out of the image of its object.
 func (u *undo) takeBack(c domain.PastChange) error {
-	switch c.Object.Kind {
-	case domain.KindProject, domain.KindEnvironment, domain.KindSDKKey, domain.KindToken:
-		u.conflict(c.Object, "", "what was done to it cannot be undone here: change it yourself")
+	if !u.stands(c) {
 		return nil
 	}
 	if env := u.now.Environments.Get(c.Object.Environment); c.Object.Kind == domain.KindIdentity && env != nil && u.in.Persons.Name(u.now.ID, env.ID, c.Object.Key) == "" {
@@ -131,13 +207,21 @@ func (u *undo) takeBack(c domain.PastChange) error {
 	case now == nil:
 		u.conflict(c.Object, "", "it was changed at position %d and deleted since", c.Position)
 	default:
-		merged, conflicts, err := domain.Merge(c.After, c.Before, now)
+		steps, err := u.stepsSince(c)
+		if err != nil {
+			return err
+		}
+		merged, conflicts, err := domain.Merge(c.After, c.Before, now, steps...)
 		if err != nil {
 			return fmt.Errorf("undo %s: %w", c.Object, err)
 		}
 		for _, conflict := range conflicts {
-			u.conflict(c.Object, conflict.Path, "it was changed at position %d, and again since: it should become %s again, but is %s now",
-				c.Position, orNothing(conflict.Ours.To), orNothing(conflict.Theirs.To))
+			again := "again since"
+			if conflict.Position > 0 {
+				again = fmt.Sprintf("again at position %d", conflict.Position)
+			}
+			u.conflict(c.Object, conflict.Path, "it was changed at position %d, and %s: it should become %s again, but is %s now",
+				c.Position, again, becomes(conflict.Ours), becomes(conflict.Theirs))
 		}
 		if len(conflicts) == 0 {
 			u.images[c.Object] = merged
@@ -146,11 +230,101 @@ func (u *undo) takeBack(c domain.PastChange) error {
 	return nil
 }
 
-func orNothing(v json.RawMessage) string {
-	if len(v) == 0 {
-		return "nothing"
+// becomes words what a difference leads to.
+func becomes(d domain.Difference) string {
+	switch {
+	case len(d.To) > 0:
+		return string(d.To)
+	case d.Op == domain.OpMoved:
+		return fmt.Sprintf("at place %d", d.ToPlace)
 	}
-	return string(v)
+	return "nothing"
+}
+
+// stands tells whether a change can be worked out of an object that is still the
+// same one. What cannot is a conflict, unless its undoing is no more than that
+// the environment stays away, which was created by one of the commits too.
+func (u *undo) stands(c domain.PastChange) bool {
+	o := c.Object
+	env := u.now.Environments.Get(o.Scope())
+	another := env != nil && env.Created.Position > c.Position
+	switch {
+	case o.Kind == domain.KindProject && c.Before == nil:
+		u.conflict(o, "", "it was created at position %d, and with it all that is in it: no undo deletes a project", c.Position)
+	case o.Kind == domain.KindEnvironment && c.After == nil:
+		u.gone[o] = c.Position
+	case o.Kind == domain.KindEnvironment && c.Before == nil && u.gone[o] > 0:
+		delete(u.gone, o)
+	case o.Scope() != "" && (env == nil || another):
+		if !u.deleted[o.Scope()] {
+			u.conflict(o, "", "it was changed at position %d, and environment %q was deleted since", c.Position, o.Scope())
+		}
+	case o.Kind == domain.KindSDKKey && c.After == nil:
+		u.conflict(o, "", "it was revoked at position %d: a key that has ended stays so; create another", c.Position)
+	default:
+		return true
+	}
+	return false
+}
+
+// checkEnvironments refuses to bring environments back, and to delete one that
+// something else was put into since it was created.
+func (u *undo) checkEnvironments() {
+	gone := slices.SortedFunc(maps.Keys(u.gone), func(a, b domain.Object) int { return strings.Compare(a.Key, b.Key) })
+	for _, o := range gone {
+		u.conflict(o, "", "it was deleted at position %d, and its SDK keys and the numbers by which identities are split with it: it does not come back; create another", u.gone[o])
+	}
+	for _, o := range u.order {
+		env := u.now.Environments.Get(o.Key)
+		if o.Kind != domain.KindEnvironment || u.images[o] != nil || env == nil {
+			continue
+		}
+		for part := range env.Objects() {
+			if image, touched := u.images[part]; !(touched && image == nil) && !u.initial(env, part) {
+				u.conflict(o, "", "it was created by what is to be undone, and %s is in it since", part)
+			}
+		}
+		u.warnings = append(u.warnings, fmt.Sprintf("environment %q is deleted, with its client-side key and the identities that apps have stored in it", o.Key))
+	}
+}
+
+// initial tells of a part of an environment that nobody has put anything into it:
+// the state of a feature that was created later, or overrides that are gone.
+func (u *undo) initial(env *domain.Environment, part domain.Object) bool {
+	switch part.Kind {
+	case domain.KindFeatureState:
+		return env.States.Get(part.Key).Changed.Position == u.now.Features.Get(part.Key).Created.Position
+	case domain.KindSegmentOverrides:
+		return len(env.Overrides.Get(part.Key).List) == 0
+	}
+	return false
+}
+
+// stepsSince are what others have done to the object of a change after it. The
+// changes to undo come newest first, so that all between two of them is of others.
+func (u *undo) stepsSince(c domain.PastChange) ([]domain.FieldStep, error) {
+	s := u.since[c.Object]
+	if s == nil {
+		s = &since{from: u.now.Position + 1}
+		u.since[c.Object] = s
+	}
+	between, err := u.in.Views.ChangesBetween(u.now, c.Object, c.Position, s.from)
+	if err != nil {
+		return nil, err
+	}
+	s.from = c.Position
+	for _, change := range between { // newest first
+		steps, err := domain.FieldSteps(change)
+		if err != nil {
+			return nil, fmt.Errorf("undo %s: %w", c.Object, err)
+		}
+		for _, step := range steps {
+			if !slices.ContainsFunc(s.steps, func(known domain.FieldStep) bool { return known.Path == step.Path }) {
+				s.steps = append(s.steps, step)
+			}
+		}
+	}
+	return s.steps, nil
 }
 
 // carryOut makes the events: what is shared comes first and goes last.
@@ -165,8 +339,12 @@ func (u *undo) carryOut() error {
 			}
 		}
 	}
+	leaves := func(environment string) bool {
+		image, touched := u.images[domain.Object{Kind: domain.KindEnvironment, Key: environment}]
+		return touched && image == nil
+	}
 	for _, o := range u.order {
-		if !slices.Contains(shared, o.Kind) {
+		if !slices.Contains(shared, o.Kind) && !leaves(o.Environment) {
 			if err := u.transition(o); err != nil {
 				return err
 			}
@@ -192,6 +370,9 @@ func (u *undo) add(events []domain.Event) {
 
 // transition brings an object to its image, within the limits of any change.
 func (u *undo) transition(o domain.Object) error {
+	if managed(o.Kind) {
+		return u.manage(o)
+	}
 	events, err := u.now.Transition(o, u.images[o], func(env string) int32 { return u.seedOf(env, o.Key) })
 	if err != nil {
 		return err
@@ -212,6 +393,50 @@ func (u *undo) seedOf(environment, feature string) int32 {
 		return state.Seed
 	}
 	return u.numbers.next()
+}
+
+// manage brings the project, an environment or an SDK key to its image.
+func (u *undo) manage(o domain.Object) error {
+	image, now := u.images[o], u.now.Get(o)
+	if now == nil {
+		return nil // and was not before either
+	}
+	var c Command
+	var err error
+	switch o.Kind {
+	case domain.KindProject:
+		var want UpdateProject // the same members as the image
+		err = json.Unmarshal(image, &want)
+		c = want
+	case domain.KindEnvironment:
+		if image == nil {
+			u.add([]domain.Event{domain.EnvironmentDeleted{Environment: o.Key}}) // see checkEnvironments
+			return nil
+		}
+		var want domain.Environment
+		err = json.Unmarshal(image, &want)
+		c = UpdateEnvironment{Environment: o.Key, Name: &want.Name, Description: &want.Description, Settings: Settings{
+			AllowClientTraits: &want.AllowClientTraits, HideSensitiveData: &want.HideSensitiveData, HideDisabledFlags: Some(want.HideDisabledFlags),
+			LocalIdentityOverrides: &want.LocalIdentityOverrides, CompositeIdentityHashing: &want.CompositeIdentityHashing,
+		}}
+	default:
+		if image == nil {
+			c = RevokeSDKKey{Environment: o.Environment, ID: o.Key}
+			break
+		}
+		var want domain.SDKKey
+		err = json.Unmarshal(image, &want)
+		c = UpdateSDKKey{Environment: o.Environment, ID: o.Key, Name: &want.Name, Active: &want.Active, ExpiresAt: Some(want.ExpiresAt)}
+	}
+	if err != nil {
+		return fmt.Errorf("read image of %s: %w", o, err)
+	}
+	events, err := c.Decide(u.now, u.in)
+	if err != nil {
+		return err
+	}
+	u.add(events)
+	return nil
 }
 
 // remove deletes what had been created, if nothing uses it.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"flagledger/commands"
 	"flagledger/domain"
@@ -13,7 +14,7 @@ import (
 )
 
 func undo(position uint64) commands.Undo {
-	return commands.Undo{Selection: domain.Selection{Position: position}}
+	return commands.Undo{Selection: domain.Selection{Position: position}, Manage: true}
 }
 
 // contentsOf are all objects of the shop without when they were changed.
@@ -66,12 +67,19 @@ func TestUndo(t *testing.T) {
 		"an identity away":     {commands.RemoveIdentityOverride{Environment: "prod", Feature: "search", Identifier: "ana"}},
 		"a context":            {commands.SetContext{Key: "plan", Type: domain.StringContext}},
 		"the cases of a test":  {americans},
+		"the project":          {commands.UpdateProject{Name: new("Mall"), Description: new("d"), HideDisabledFlags: new(true), StrictContexts: new(false)}},
+		"an environment's":     {commands.UpdateEnvironment{Environment: "prod", Name: new("Live"), Description: new("d"), Settings: commands.Settings{HideSensitiveData: new(true), HideDisabledFlags: commands.Some(new(true))}}},
+		"an environment":       {commands.CreateEnvironment{Key: "qa"}, commands.SetFeatureState{Environment: "qa", Feature: "checkout", StateInput: enabled(true)}, commands.CreateSDKKey{Environment: "qa", ID: "k2", Kind: domain.ServerKey, Name: "k", Hash: "h2"}},
+		"a clone":              {commands.CloneEnvironment{Source: "prod", Key: "qa"}},
+		"an SDK key":           {commands.CreateSDKKey{Environment: "prod", ID: "k2", Kind: domain.ClientKey, Name: "k", Key: "c2"}},
+		"an SDK key's":         {commands.UpdateSDKKey{Environment: "prod", ID: "k1", Name: new("n"), Active: new(false), ExpiresAt: commands.Some(time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC))}},
 		"a rollback with pins": {rollback(1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLedger(t)
 			l.must(t, shop()...)
 			l.must(t, prod()...)
+			l.must(t, commands.CreateSDKKey{Environment: "prod", ID: "k1", Kind: domain.ServerKey, Name: "k", Hash: "h1", ExpiresAt: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)})
 			if name == "a rollback with pins" {
 				l.must(t, commands.UpdateSegment{Segment: "us", Rules: new(when("country", evaluation.Equal, "CA"))}, override("checkout", "us", value("later")))
 				all = []commands.Command{rollback(2)}

@@ -196,7 +196,10 @@ func (e SDKKeyRevoked) Objects(*Project) []Object {
 	return []Object{{KindSDKKey, e.Environment, e.ID}}
 }
 
-// objects ranges over the parts of the environment.
+// Objects ranges over the parts of the environment.
+func (e *Environment) Objects() func(yield func(Object) bool) { return e.objects(e.Key) }
+
+// objects ranges over the parts of the environment, whatever its key.
 func (e *Environment) objects(key string) func(yield func(Object) bool) {
 	return func(yield func(Object) bool) {
 		_ = eachKey(e.States, KindFeatureState, key, yield) &&

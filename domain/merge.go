@@ -14,12 +14,40 @@ type FieldConflict struct {
 	// Ours is what the merge wants to do, Theirs what has been done since.
 	Ours   Difference `json:"wanted"`
 	Theirs Difference `json:"since"`
+	// Position of the commit that made Theirs; 0 where that is not known.
+	Position uint64 `json:"position,omitempty"`
+}
+
+// A FieldStep is a field that a commit set.
+type FieldStep struct {
+	Difference
+	Position uint64
+	was      string // path in the image before
+}
+
+// FieldSteps are the fields that a commit set of an object that was there before
+// and after it; of one that came or went there are none.
+func FieldSteps(c PastChange) ([]FieldStep, error) {
+	all, err := Diff(c.Before, c.After)
+	if err != nil {
+		return nil, fmt.Errorf("differences at position %d: %w", c.Position, err)
+	}
+	was := pathsBefore(all)
+	var steps []FieldStep
+	for i, d := range all {
+		if d.Path != "revision" { // follows from the rest
+			steps = append(steps, FieldStep{d, c.Position, was[i]})
+		}
+	}
+	return steps, nil
 }
 
 // Merge does to theirs what leads from base to ours: all three are images of one
 // object that exist. Where theirs differs from base in the same field, that is a
-// conflict, unless both made the same of it.
-func Merge(base, ours, theirs json.RawMessage) (merged json.RawMessage, conflicts []FieldConflict, err error) {
+// conflict, unless both made the same of it. So it is where a step since base has
+// set the field, also if it is now what it was in base; steps come newest first.
+// One that only moved an element has set nothing else of it.
+func Merge(base, ours, theirs json.RawMessage, steps ...FieldStep) (merged json.RawMessage, conflicts []FieldConflict, err error) {
 	wanted, err := Diff(base, ours)
 	if err != nil {
 		return nil, nil, fmt.Errorf("merge: %w", err)
@@ -45,9 +73,17 @@ func Merge(base, ours, theirs json.RawMessage) (merged json.RawMessage, conflict
 		}
 	}
 	for i, w := range open {
+		found := false
 		for j, s := range since {
 			if !done[j] && overlap(w, openWas[i], s, is[j]) {
-				conflicts = append(conflicts, FieldConflict{Path: w.Path, Ours: w, Theirs: s})
+				conflicts = append(conflicts, FieldConflict{Path: w.Path, Ours: w, Theirs: s, Position: lastStep(steps, w, openWas[i])})
+				found = true
+			}
+		}
+		for _, s := range steps {
+			if placed := s.Op == OpMoved && w.Op != OpMoved; !found && !placed && overlap(w, openWas[i], s.Difference, s.was) {
+				conflicts = append(conflicts, FieldConflict{Path: w.Path, Ours: w, Theirs: s.Difference, Position: s.Position})
+				found = true
 			}
 		}
 	}
@@ -59,6 +95,17 @@ func Merge(base, ours, theirs json.RawMessage) (merged json.RawMessage, conflict
 	}
 	merged, err = Patch(theirs, open)
 	return merged, nil, err
+}
+
+// lastStep is the position of the last step that set what the difference is
+// about, 0 if none did.
+func lastStep(steps []FieldStep, d Difference, was string) uint64 {
+	for _, s := range steps {
+		if overlap(d, was, s.Difference, s.was) {
+			return s.Position
+		}
+	}
+	return 0
 }
 
 // from returns the difference as one from the image to which the given ones lead.

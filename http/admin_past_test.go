@@ -142,9 +142,11 @@ func TestAdminUndoOfMany(t *testing.T) {
 	a.run([]call{
 		{"PATCH", E + "/features/search", "Eve", "", `{"enabled":true}`, 200, ""}, // the same object, another field
 		{"POST", P + "/undo", "", "", fmt.Sprintf(`{"token":%q,"plan_hash":%q,"reason":"r"}`, ben.ID, seen), 409, `"field":"plan_hash"`},
-		{"PATCH", E + "/features/search", "Eve", "", `{"value":"by Eve"}`, 200, ""},
 		{"PATCH", E + "/features/checkout", "Eve", "", `{"value":"by Eve"}`, 200, ""},
+		{"POST", P + "/undo", "", "", fmt.Sprintf(`{"token":%q,"except":["state:live/checkout"],"plan_hash":"any","reason":"r"}`, ben.ID), 200, `"recorded":true`},
 	})
+	state("search", `"enabled":true,"value":"classic"`)
+	a.ask(call{method: "PATCH", path: E + "/features/search", token: "Eve", body: `{"value":"by Eve"}`, status: 200})
 	before := a.views.Position()
 	got := a.ask(call{method: "POST", path: P + "/undo", body: fmt.Sprintf(`{"token":%q,"plan_hash":"any","reason":"r"}`, ben.ID), status: 409, contains: "nothing was done"})
 	for _, field := range []string{`"field":"state:live/checkout/value"`, `"field":"state:live/search/value"`} {
@@ -158,10 +160,18 @@ func TestAdminUndoOfMany(t *testing.T) {
 	a.run([]call{
 		{"PATCH", E + "/features/checkout", "Eve", "", `{"value":"by Ben"}`, 200, ""},
 		{"PATCH", E + "/features/search", "Eve", "", `{"value":"by Ben"}`, 200, ""},
-		{"POST", P + "/undo", "", "", fmt.Sprintf(`{"token":%q,"plan_hash":"any","reason":"r"}`, ben.ID), 200, `"recorded":true`},
+		{"POST", P + "/undo", "", "", fmt.Sprintf(`{"token":%q,"plan_hash":"any","reason":"r"}`, ben.ID), 409, `again at position`}, // Eve's now
+		{"POST", P + "/undo", "", "", fmt.Sprintf(`{"token":%q,"except":["state:live/*"],"dry_run":true}`, ben.ID), 422, `nothing is left to undo ... "field":"except"`},
+		{"POST", P + "/undo", "", "", fmt.Sprintf(`{"token":%q,"except":["state:live/banner"],"dry_run":true}`, ben.ID), 422, `"field":"except[0]"`},
+		{"PATCH", E, "", "", `{"description":"by an admin"}`, 200, ""},
 	})
-	state("checkout", `"enabled":false,"value":"classic"`)
-	state("search", `"enabled":true,"value":"classic"`)
+	described := a.views.Position()
+	a.run([]call{
+		{"POST", P + "/undo", "Ben", "", fmt.Sprintf(`{"position":%d,"dry_run":true}`, described), 403, `needs the right to manage the project`},
+		{"POST", P + "/undo", "", "", fmt.Sprintf(`{"position":%d,"plan_hash":"any","reason":"r"}`, described), 200, `"recorded":true`},
+		{"GET", E, "", "", "", 200, `"description":""`},
+	})
+	state("checkout", `"enabled":false,"value":"by Ben"`)
 	state("banner", `"value":"by Eve"`)
 	a.run([]call{
 		{"POST", P + "/undo", "", "", `{"actor":"","from":"2020-01-01T00:00:00Z","dry_run":true}`, 400, `"field":"actor"`},

@@ -432,6 +432,7 @@ func (s *Server) undo(r *request) error {
 		CorrelationID *string      `json:"correlation_id"`
 		From          optionalTime `json:"from"`
 		To            optionalTime `json:"to"`
+		Except        []string     `json:"except"`
 		DryRun        bool         `json:"dry_run"`
 		PlanHash      string       `json:"plan_hash"`
 		Sample        sample       `json:"impact"`
@@ -442,7 +443,10 @@ func (s *Server) undo(r *request) error {
 	if err := checkSpan(body.From.Time, body.To.Time); err != nil {
 		return err
 	}
-	c := commands.Undo{Selection: domain.Selection{From: body.From.Time, To: body.To.Time}}
+	c := commands.Undo{
+		Selection: domain.Selection{From: body.From.Time, To: body.To.Time}, Except: body.Except,
+		Manage: r.token.Allows(domain.Manage, r.project.Key, ""),
+	}
 	if body.Position != nil {
 		if c.Selection.Position = *body.Position; c.Selection.Position == 0 {
 			return domain.RefuseField(domain.Malformed, "position", "positions are 1, 2, 3 ...")

@@ -201,6 +201,41 @@ func (v *Views) Seed(p *domain.Project, environment string, feature *domain.Feat
 	return seed, err
 }
 
+// ChangesBetween returns what was done to an object of the project after one
+// position and before another, newest first.
+func (v *Views) ChangesBetween(p *domain.Project, o domain.Object, after, before uint64) ([]domain.PastChange, error) {
+	id := EnvironmentID{Project: p.ID}
+	if o.Environment != "" {
+		env := p.Environments.Get(o.Environment)
+		if env == nil {
+			return nil, nil
+		}
+		id.ID = env.ID
+	}
+	var changes []domain.PastChange
+	err := v.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketHistory).Cursor()
+		object := objectKey(id, o)
+		k, image := lastBefore(c, historyKey(object, before))
+		for len(k) == len(object)+9 && bytes.HasPrefix(k, object) && k[len(object)] == 0 {
+			position := binary.BigEndian.Uint64(k[len(object)+1:])
+			if n := len(changes); n > 0 {
+				changes[n-1].Before = present(image)
+			}
+			if position <= after {
+				break
+			}
+			changes = append(changes, domain.PastChange{Position: position, Object: o, After: present(image)})
+			k, image = c.Prev()
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read changes of %s: %w", o, err)
+	}
+	return changes, nil
+}
+
 // WaitProject returns when readers see a later commit of the project than the
 // one at the position.
 func (v *Views) WaitProject(ctx context.Context, id string, after uint64) error {

@@ -465,7 +465,7 @@ func TestUndoOfTheLast(t *testing.T) {
 // undo takes the last commit back, and tells whether it could be.
 func (m *machine) undo(t *rapid.T) bool {
 	last := m.log[len(m.log)-1]
-	_, err := m.service.Do(context.Background(), commands.Change{Project: "shop", Reason: "tested", Commands: []commands.Command{commands.Undo{Selection: domain.Selection{Position: last.Position}}}})
+	_, err := m.service.Do(context.Background(), commands.Change{Project: "shop", Reason: "tested", Commands: []commands.Command{commands.Undo{Selection: domain.Selection{Position: last.Position}, Manage: true}}})
 	if _, refused := errors.AsType[*domain.Error](err); err != nil && !refused {
 		t.Fatalf("undo %s: %v", last.Raw, err)
 	}
@@ -474,8 +474,8 @@ func (m *machine) undo(t *rapid.T) bool {
 	}
 	for _, e := range last.Events {
 		switch e.(type) {
-		case domain.IdentityErased, domain.ProjectCreated, domain.ProjectUpdated, domain.ProjectDeleted, domain.EnvironmentCreated, domain.EnvironmentUpdated, domain.EnvironmentDeleted,
-			domain.SDKKeyCreated, domain.SDKKeyUpdated, domain.SDKKeyRevoked:
+		case domain.IdentityErased, domain.ProjectCreated, domain.ProjectDeleted, domain.EnvironmentCreated, domain.EnvironmentDeleted,
+			domain.SDKKeyCreated, domain.SDKKeyRevoked:
 			return false
 		}
 	}

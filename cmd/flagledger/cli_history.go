@@ -318,6 +318,7 @@ func (c *client) rollbackCommand() *cobra.Command {
 func (c *client) undoCommand() *cobra.Command {
 	var o planning
 	var actor, changeRequest, correlation, from, to string
+	var except []string
 	cmd := &cobra.Command{
 		Use:   "undo [POSITION] --reason REASON",
 		Short: "Take back what some commits did, and keep what was changed elsewhere since",
@@ -347,6 +348,7 @@ func (c *client) undoCommand() *cobra.Command {
 			if len(body) == 0 {
 				return usageError{errors.New("say what to undo: a position, or a flag that selects commits")}
 			}
+			body["except"] = except
 			return c.carryOut(cmd, c.inProject("undo"), body, o)
 		},
 	}
@@ -357,5 +359,6 @@ func (c *client) undoCommand() *cobra.Command {
 	f.StringVar(&correlation, "correlation", "", "with a correlation id")
 	f.StringVar(&from, "from", "", "recorded at this time or later, as of RFC 3339")
 	f.StringVar(&to, "to", "", "recorded before this time, as of RFC 3339")
+	f.StringSliceVar(&except, "except", nil, "leave these as they are: position:42, segment:beta, environment:qa with all that is in it")
 	return cmd
 }

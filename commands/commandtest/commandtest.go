@@ -228,7 +228,7 @@ func (w World) Command(t *rapid.T) commands.Command {
 	}
 	if w.Position != nil {
 		all = append(all, func() commands.Command {
-			return commands.Undo{Selection: domain.Selection{Position: w.Position.Draw(t, "position")}}
+			return commands.Undo{Selection: domain.Selection{Position: w.Position.Draw(t, "position")}, Manage: true}
 		})
 	}
 	if rapid.IntRange(0, 3).Draw(t, "of content") > 0 {
