@@ -259,9 +259,11 @@ func variantUsersIn(env *domain.Environment, feature, variant string) []string {
 	return users
 }
 
+// few is how many of a list someOf names.
+const few = 5
+
 // someOf lists the first few of many.
 func someOf(all []string) string {
-	const few = 5
 	if len(all) <= few {
 		return strings.Join(all, ", ")
 	}

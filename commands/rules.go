@@ -165,20 +165,34 @@ func checkAllRules(p *domain.Project, change func(*domain.Project)) error {
 	next := *p
 	change(&next)
 	var users []string
+	var shown []domain.Shown
+	uses := func(what string, o domain.Object, rules []evaluation.Rule) error {
+		err := next.CheckContexts(rules)
+		if err == nil || p.CheckContexts(rules) != nil {
+			return nil
+		}
+		users = append(users, fmt.Sprintf("%s (%s)", what, err))
+		image, err := json.Marshal(p.Get(o))
+		shown = append(shown, domain.Shown{Object: o, Image: image})
+		return err
+	}
 	for key, s := range p.Segments.All() {
-		if err := next.CheckContexts(s.Rules); err != nil && p.CheckContexts(s.Rules) == nil {
-			users = append(users, fmt.Sprintf("segment %s (%s)", key, err))
+		if err := uses("segment "+key, domain.Object{Kind: domain.KindSegment, Key: key}, s.Rules); err != nil {
+			return fmt.Errorf("encode segment %s: %w", key, err)
 		}
 	}
 	for _, env := range p.Environments.All() {
 		for key, pin := range env.SegmentPins.All() {
-			if err := next.CheckContexts(pin.Rules); err != nil && p.CheckContexts(pin.Rules) == nil {
-				users = append(users, fmt.Sprintf("segment %s as pinned in %s (%s)", key, env.Key, err))
+			o := domain.Object{Kind: domain.KindSegmentPin, Environment: env.Key, Key: key}
+			if err := uses(fmt.Sprintf("segment %s as pinned in %s", key, env.Key), o, pin.Rules); err != nil {
+				return fmt.Errorf("encode segment %s as pinned in %s: %w", key, env.Key, err)
 			}
 		}
 	}
 	if len(users) > 0 {
-		return domain.Refuse(domain.Conflict, "rules contradict this: %s", someOf(users))
+		e := domain.Refuse(domain.Conflict, "rules contradict this: %s", someOf(users))
+		e.Shows = shown[:min(len(shown), few)]
+		return e
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,7 +85,7 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 	if len(u.conflicts) > 0 {
 		e := domain.Refuse(domain.Conflict, "%d of the changes cannot be undone, and nothing was done: %s: %s; what is named in \"except\" is left as it is",
 			len(u.conflicts), u.conflicts[0].Field, u.conflicts[0].Detail)
-		e.Errors = u.conflicts
+		e.Errors, e.Shows = u.conflicts, u.shown
 		return Plan{}, e
 	}
 	if err := u.carryOut(); err != nil {
@@ -141,6 +142,7 @@ type undo struct {
 	images    map[domain.Object]json.RawMessage // what is to be; nil: gone
 	order     []domain.Object
 	conflicts []domain.FieldError
+	shown     []domain.Shown // what the conflicts tell of
 	events    []domain.Event
 	numbers   *numbers
 	warnings  []string
@@ -214,6 +216,9 @@ func (u *undo) takeBack(c domain.PastChange) error {
 		merged, conflicts, err := domain.Merge(c.After, c.Before, now, steps...)
 		if err != nil {
 			return fmt.Errorf("undo %s: %w", c.Object, err)
+		}
+		if len(conflicts) > 0 {
+			u.shown = append(u.shown, domain.Shown{Object: c.Object, Image: c.Before}, domain.Shown{Object: c.Object, Image: c.After}, domain.Shown{Object: c.Object, Image: now})
 		}
 		for _, conflict := range conflicts {
 			again := "again since"
@@ -380,7 +385,11 @@ func (u *undo) transition(o domain.Object) error {
 	u.add(events)
 	if o.Kind == domain.KindSegment && len(events) > 0 {
 		rules := u.now.Segments.Get(o.Key).Rules
-		return checkRules(u.now, u.in, rules, rules) // they were recorded, if by a version that knew less
+		err := checkRules(u.now, u.in, rules, rules) // they were recorded, if by a version that knew less
+		if refusal, is := errors.AsType[*domain.Error](err); is {
+			refusal.Shows = []domain.Shown{{Object: o, Image: u.images[o]}}
+		}
+		return err
 	}
 	return nil
 }

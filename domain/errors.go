@@ -1,6 +1,9 @@
 package domain
 
-import "fmt"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // Kind classes a refusal; each has one HTTP status.
 type Kind string
@@ -30,6 +33,15 @@ type Error struct {
 	Errors []FieldError
 	// Revision is the current revision for Stale, and 0 otherwise.
 	Revision uint64
+	// Shows are the objects of whose content the refusal tells. Whoever is refused
+	// has looked at them.
+	Shows []Shown
+}
+
+// Shown is an object as it was shown to somebody.
+type Shown struct {
+	Object Object
+	Image  json.RawMessage
 }
 
 // A FieldError is one finding in a request.

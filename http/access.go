@@ -3,6 +3,7 @@ package httpapi
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -210,12 +211,18 @@ func (r *request) recordAccess() {
 }
 
 // watched wraps a handler so that what its answer has shown is recorded, also
-// of an answer that broke off.
+// of an answer that broke off, and of a refusal what it tells of.
 func (r *request) watched(handle func(*request) error) (err error) {
 	defer func() { // also when the handler cuts the connection, by a panic
-		if err == nil || r.Response().Committed {
-			r.recordAccess()
+		if err != nil && !r.Response().Committed {
+			r.seen = nil // what the answer would have shown
+			if refusal, is := errors.AsType[*domain.Error](err); is && r.project != nil {
+				for _, s := range refusal.Shows {
+					r.seesImages(r.project.Key, s.Object, s.Image)
+				}
+			}
 		}
+		r.recordAccess()
 	}()
 	return handle(r)
 }

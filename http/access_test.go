@@ -190,6 +190,8 @@ func TestAccessIsRecorded(t *testing.T) {
 		{"through a change of its name", "PATCH", shop + "/segments/ill", `{"name":"ill"}`, 200, "shop segment:ill", "shop segment:ill"},
 		{"through a change that is refused", "PATCH", shop + "/segments/ill", `{"colour":"red"}`, 400, "", ""},
 		{"through a trial", "POST", shop + "/changes", `{"commands":[{"command":"update_segment","segment":"ill","rules":[{"type":"ALL","conditions":[{"property":"city","operator":"EQUAL","value":"Oslo"}]}]}],"dry_run":true}`, 200, "shop segment:ill", "shop segment:ill"},
+		{"through a declaration that rules contradict", "PUT", shop + "/contexts/illness", `{"type":"integer","privacy":"sensitive"}`, 409, illPath + "; shop/live segment:ill", illPath + "; shop/live segment:ill"},
+		{"through a trial of it", "POST", shop + "/changes", `{"commands":[{"command":"set_context","key":"illness","type":"integer"}],"dry_run":true}`, 409, illPath + "; shop/live segment:ill", illPath + "; shop/live segment:ill"},
 		{"pins", "GET", live + "/pins", "", 200, "shop/live segment:ill", "shop/live segment:ill"},
 		{"identities", "GET", live + "/identities", "", 200, "shop/live " + ada, "shop/live " + ada},
 		{"an identity", "GET", live + "/identities/ada", "", 200, "shop/live " + ada, "shop/live " + ada},
