@@ -39,11 +39,13 @@ func TestTwoProcesses(t *testing.T) {
 	b.Identify(production, "ada", traits("b", 20, "both", "b"))
 	flush(t, a)
 	flush(t, b)
-	eventually(t, show(b.Get(production, "ada")), seenBy(a))
-	got := show(a.Get(production, "ada"))
-	if got != `ada a=10 b=20 both="a"` && got != `ada a=10 b=20 both="b"` {
-		t.Errorf("merged into %s", got)
-	}
+	eventually(t, "both have merged", func() string {
+		got, other := seenBy(a)(), seenBy(b)()
+		if got == other && (got == `ada a=10 b=20 both="a"` || got == `ada a=10 b=20 both="b"`) {
+			return "both have merged"
+		}
+		return fmt.Sprintf("one has %s, the other %s", got, other)
+	})
 
 	// Many new ones at the same time in both.
 	for i := range 3000 {
