@@ -236,7 +236,11 @@ func restore(ctx context.Context, at logPlace, from, keys string, out io.Writer,
 				return err
 			}
 		}
-		return log.Restore(ctx, js, replicas)
+		if err := log.Restore(ctx, js, replicas); err != nil || persons != nil {
+			return err
+		}
+		logger.Warn("restored without keys: nobody is known, and overrides of identities apply to nobody")
+		return identities.CreateStreams(ctx, js, replicas) // so that they do not count as lost
 	}
 	store, err := eventstore.Open(ctx, o)
 	if err != nil {

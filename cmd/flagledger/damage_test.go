@@ -144,6 +144,58 @@ func TestLogLostItsEnd(t *testing.T) {
 	}
 }
 
+// A stream beside the log that is gone is not replaced by an empty one, as if nobody had ever been known, unless that is asked for.
+func TestStreamBesideTheLogIsGone(t *testing.T) {
+	t.Parallel()
+	whole := t.TempDir()
+	p := ready(t, "--data-dir", whole)
+	p.openShop("checkout")
+	p.await("a checkpoint", func(ctx context.Context) error {
+		if a := p.send(ctx, request{path: "/admin/v1/log/checkpoint"}); a.status != http.StatusOK {
+			return fmt.Errorf("%d %s %w", a.status, a.body, a.err)
+		}
+		return nil
+	})
+	p.stop(os.Interrupt)
+	for _, name := range []string{"FLAGLEDGER_PERSONS", "FLAGLEDGER_CHECKPOINTS"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+				t.Fatal(err)
+			}
+			folder := filepath.Join(dir, "nats", "jetstream", "$G", "streams", name)
+			if err := os.Chmod(filepath.Join(dir, "signing.key"), 0o600); err != nil { // not copied with it
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(folder); err != nil {
+				t.Fatal(err)
+			}
+			named := "stream " + name + " is gone"
+			if said, err := command(t, "doctor", "--data-dir", dir); err == nil || !strings.Contains(said, named) {
+				t.Errorf("the doctor says %s, %v", said, err)
+			}
+			p := serving(t, []string{"FLAGLEDGER_ADMIN_TOKEN=" + rootToken}, "--data-dir", dir)
+			p.await("readiness names the stream", func(ctx context.Context) error {
+				a := p.send(ctx, request{path: "/readyz"})
+				if a.status != http.StatusServiceUnavailable || !strings.Contains(string(a.body), named) {
+					return fmt.Errorf("%d %s, error %w", a.status, a.body, a.err)
+				}
+				return nil
+			})
+			p.stop(os.Interrupt)
+			if _, err := os.Stat(folder); err == nil {
+				t.Error("an empty stream was made")
+			}
+			if !strings.Contains(p.stderr.String(), "level=ERROR") {
+				t.Error("the log of the process has no error")
+			}
+			p = ready(t, "--data-dir", dir, "--accept-lost-streams")
+			p.stop(os.Interrupt)
+			ready(t, "--data-dir", dir)
+		})
+	}
+}
+
 // cut shortens a file by some bytes.
 func cut(path string, by int64) error {
 	info, err := os.Stat(path)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 	"flagledger/domain/transparency"
 	"flagledger/eventstore"
 	"flagledger/eventstore/blocks"
+	"flagledger/eventstore/checkpoints"
+	"flagledger/eventstore/identities"
+	"flagledger/eventstore/streams"
 	"flagledger/migrations"
 	"flagledger/projections"
 )
@@ -317,9 +321,10 @@ func (d *doctor) checkFiles(ctx context.Context) error {
 
 // checkBeside looks at the streams beside the log.
 func (d *doctor) checkBeside(ctx context.Context, js jetstream.JetStream) {
-	var there []string
+	var names, there []string
 	list := js.ListStreams(ctx)
 	for info := range list.Info() {
+		names = append(names, info.Config.Name)
 		if info.Config.Name != eventstore.Stream && strings.HasPrefix(info.Config.Name, eventstore.Stream) {
 			there = append(there, fmt.Sprintf("%s %d", strings.ToLower(strings.TrimPrefix(info.Config.Name, eventstore.Stream+"_")), info.State.Msgs))
 		}
@@ -327,6 +332,18 @@ func (d *doctor) checkBeside(ctx context.Context, js jetstream.JetStream) {
 	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
 		d.say("beside", failedStatus, fmt.Sprintf("the streams beside the log cannot be read: %v", err), adviceFor(err))
 		return
+	}
+	for _, name := range []string{identities.PeppersStream, identities.PersonsStream, identities.TraitsStream, checkpoints.Stream} {
+		if d.end == 0 || slices.Contains(names, name) {
+			continue
+		}
+		if name == checkpoints.Stream { // made before the first key is
+			if _, err := os.Stat(keyFile("", d.at.dataDir)); err != nil {
+				continue
+			}
+		}
+		d.say("beside", failedStatus, (&streams.LostError{Stream: name}).Error(),
+			"restore the newest backup; where there is none, flagledger serve --accept-lost-streams makes it again, empty: what it told is not known any more")
 	}
 	d.say("beside", wellStatus, "messages in the streams beside the log: "+strings.Join(there, ", "), "")
 }

@@ -23,6 +23,7 @@ import (
 	"flagledger/eventstore/blocks"
 	"flagledger/eventstore/checkpoints"
 	"flagledger/eventstore/identities"
+	"flagledger/eventstore/streams"
 	"flagledger/eventstore/usage"
 	"flagledger/projections"
 )
@@ -70,10 +71,10 @@ func (l *ledger) run(ctx context.Context) error {
 	l.opened.Store(o)
 	close(l.connected)
 	beside, stopBeside := context.WithCancel(ctx)
-	var streams sync.WaitGroup // those beside the log
-	streams.Go(func() { l.usage.Run(beside, store.JetStream(), store.Replicas()) })
-	streams.Go(func() { l.looks.Run(beside, store.JetStream(), store.Replicas()) })
-	streams.Go(func() { l.signed.Run(beside, store.JetStream(), store.Replicas(), store.LastPosition) })
+	var others sync.WaitGroup // those beside the log
+	others.Go(func() { l.usage.Run(beside, store.JetStream(), store.Replicas()) })
+	others.Go(func() { l.looks.Run(beside, store.JetStream(), store.Replicas()) })
+	others.Go(func() { l.signed.Run(beside, store.JetStream(), store.Replicas(), store.LastPosition) })
 	copying, stopCopying := context.WithCancel(context.WithoutCancel(ctx)) // until the last checkpoint is signed
 	defer stopCopying()
 	var copied sync.WaitGroup
@@ -83,7 +84,7 @@ func (l *ledger) run(ctx context.Context) error {
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	err = errors.Join(err, persons.Close(flush))
-	streams.Wait()
+	others.Wait()
 	stopCopying()
 	copied.Wait()
 	return errors.Join(err, store.Close())
@@ -106,9 +107,9 @@ func (l *ledger) reach(ctx context.Context) (*opened, error) {
 			return o, nil
 		case ctx.Err() != nil:
 			return nil, nil
-		case isDamage(err):
+		case isDamage(err) || opts.URL == "" && isLost(err):
 			l.cause.Store(&err)
-			l.log.Error("the files of the log are damaged: nothing is recorded, evaluation goes on from the views; what to do is in docs/operations.md", "error", err)
+			l.log.Error("the log is damaged, or a stream beside it gone: nothing is recorded, evaluation goes on from the views; what to do is in docs/operations.md", "error", err)
 			<-ctx.Done() // who repairs it starts the process anew
 			return nil, nil
 		case opts.URL == "" || eventstore.Permanent(err):
@@ -125,13 +126,25 @@ func isDamage(err error) bool {
 	return ok
 }
 
+// isLost tells whether a stream beside the log is gone.
+func isLost(err error) bool {
+	_, ok := errors.AsType[*streams.LostError](err)
+	return ok
+}
+
 func (l *ledger) open(ctx context.Context, opts eventstore.Options) (*opened, error) {
 	store, err := eventstore.Open(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
+	last, err := store.LastPosition(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("find the end of the log: %w", err), store.Close())
+	}
 	undo := collectLess(150) // a fifth less work for a million persons
-	persons, err := identities.Open(ctx, store.JetStream(), identities.Options{Replicas: store.Replicas(), MaxTraits: l.config.limits["traits"], Logger: l.log})
+	persons, err := identities.Open(ctx, store.JetStream(), identities.Options{
+		Replicas: store.Replicas(), Established: last > 0 && !l.config.acceptLost, MaxTraits: l.config.limits["traits"], Logger: l.log,
+	})
 	undo()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open identity store: %w", err), store.Close())
@@ -290,8 +303,8 @@ func (l *ledger) ready(ctx context.Context) error {
 
 // notReached is the refusal while there is no log.
 func (l *ledger) notReached() error {
-	if cause := l.cause.Load(); cause != nil && isDamage(*cause) {
-		return domain.Refuse(domain.Unavailable, "the files of the log are damaged, so that nothing can be recorded: they must be repaired or a backup restored")
+	if cause := l.cause.Load(); cause != nil && (isDamage(*cause) || isLost(*cause)) {
+		return domain.Refuse(domain.Unavailable, "the files of the log are damaged, or a stream beside it is gone, so that nothing can be recorded: they must be repaired or a backup restored")
 	}
 	return domain.Refuse(domain.Unavailable, "the log has not been reached yet, so that nothing can be recorded; try again")
 }

@@ -62,6 +62,7 @@ type config struct {
 	maxConns     int
 	demo         bool
 	recoverAdmin bool
+	acceptLost   bool
 	tlsCert      string
 	tlsKey       string
 	accessLog    string // a httpapi.AccessPolicy
@@ -109,6 +110,7 @@ func serveCommand() *cobra.Command {
 	f.StringVar(&c.pprof, "pprof", "", "address of this machine to serve profiles on, such as 127.0.0.1:6060")
 	cmd.PreRunE = fromEnvironment(f)
 	f.BoolVar(&c.recoverAdmin, "recover-admin", false, "for when all admin tokens are lost: make one that is valid for a day, and print it; the history shows it")
+	f.BoolVar(&c.acceptLost, "accept-lost-streams", false, "for when streams beside the log are gone and there is no backup: make them again, empty; nobody is known then who was")
 	f.BoolVar(&c.demo, "demo", false, "fill in a small shop, with keys that are no secret, and print requests to try")
 	return cmd
 }
@@ -202,7 +204,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	if l.copies, err = newCopies(c.checkpointFile, c.checkpointURL, logger); err != nil {
 		return err
 	}
-	l.signed = checkpoints.New(views, checkpoints.Options{KeyFile: keyFile(c.signingKey, c.dataDir), Published: l.copies.offer, Logger: logger})
+	l.signed = checkpoints.New(views, checkpoints.Options{KeyFile: keyFile(c.signingKey, c.dataDir), AcceptLost: c.acceptLost, Published: l.copies.offer, Logger: logger})
 	service := commands.New(l, views, l, limits, time.Now)
 
 	metrics := prometheus.NewRegistry()

@@ -24,9 +24,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -73,6 +75,8 @@ type Tree interface {
 type Options struct {
 	// KeyFile holds the keys to sign with; it is made where there is none.
 	KeyFile string
+	// AcceptLost makes a stream where there has been one that is gone.
+	AcceptLost bool
 	// Interval is the least time between two checkpoints that are signed by
 	// themselves. After some quiet, a commit gets its own at once. 0: 10 s.
 	Interval time.Duration
@@ -199,27 +203,19 @@ func (l *Log) Run(ctx context.Context, js jetstream.JetStream, replicas int, end
 	if l.tree.Wait(ctx, 1) != nil {
 		return
 	}
-	streams.Persist(ctx, l.Logger, "begin to sign checkpoints", l.position.Load, l.begin)
-	if ctx.Err() != nil {
-		return
-	}
 	var stream jetstream.Stream
 	streams.Persist(ctx, l.Logger, "open the stream of checkpoints", l.position.Load, func() (err error) {
-		stream, err = streams.Open(ctx, js, jetstream.StreamConfig{
-			Name:        Stream,
-			Description: "Signed roots of the log of Flagledger. Never delete from it.",
-			Subjects:    []string{subjectPrefix + "*"},
-			Retention:   jetstream.LimitsPolicy,
-			Storage:     jetstream.FileStorage,
-			Compression: jetstream.S2Compression,
-			Replicas:    replicas,
-			Discard:     jetstream.DiscardNew,
-			DenyDelete:  true,
-			DenyPurge:   true,
-		})
+		stream, err = l.open(ctx, js, replicas)
+		if _, lost := errors.AsType[*streams.LostError](err); lost {
+			return nil // it has been said
+		}
 		return err
 	})
 	if stream == nil {
+		return
+	}
+	streams.Persist(ctx, l.Logger, "begin to sign checkpoints", l.position.Load, l.begin)
+	if ctx.Err() != nil {
 		return
 	}
 	l.mu.Lock()
@@ -236,6 +232,31 @@ func (l *Log) Run(ctx context.Context, js jetstream.JetStream, replicas int, end
 	case <-ctx.Done():
 	}
 	running.Wait()
+}
+
+// open opens the stream. It is made before the first key is: where there is a key
+// and no stream, that was lost, with what proves that the log has not been altered.
+func (l *Log) open(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.Stream, error) {
+	obtain := streams.Reopen
+	if _, err := os.Stat(l.KeyFile); errors.Is(err, fs.ErrNotExist) || l.AcceptLost {
+		obtain = streams.Open
+	}
+	stream, err := obtain(ctx, js, jetstream.StreamConfig{
+		Name:        Stream,
+		Description: "Signed roots of the log of Flagledger. Never delete from it.",
+		Subjects:    []string{subjectPrefix + "*"},
+		Retention:   jetstream.LimitsPolicy,
+		Storage:     jetstream.FileStorage,
+		Compression: jetstream.S2Compression,
+		Replicas:    replicas,
+		Discard:     jetstream.DiscardNew,
+		DenyDelete:  true,
+		DenyPurge:   true,
+	})
+	if _, lost := errors.AsType[*streams.LostError](err); lost {
+		return nil, l.fail(err)
+	}
+	return stream, err
 }
 
 // begin finds out the name of the log, and reads or makes the keys.

@@ -35,7 +35,7 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &Store{js: js}
-	if err := s.openStreams(t.Context(), 1); err != nil {
+	if err := s.openStreams(t.Context(), 1, false); err != nil {
 		t.Fatal(err)
 	}
 

@@ -17,9 +17,13 @@ import (
 
 // Options tune a [Store]. The zero value is good for one process.
 type Options struct {
-	Replicas   int // of the streams: 1, or 3 on a cluster; 0: 1
-	MaxTraits  int // of one person; 0: 200
-	MaxUnsaved int // persons with changes that are not stored yet; 0: 100,000
+	Replicas  int // of the streams: 1, or 3 on a cluster; 0: 1
+	MaxTraits int // of one person; 0: 200
+	// Established says that there are commits. The streams are made before the
+	// first one, so where one is not there it was lost: that is a
+	// [*streams.LostError] then, instead of an empty one.
+	Established bool
+	MaxUnsaved  int // persons with changes that are not stored yet; 0: 100,000
 	// EraseAtStart is how long Open may take for erasures that are to be completed;
 	// the rest is done beside what follows. 0: 2 s.
 	EraseAtStart time.Duration
@@ -101,7 +105,7 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Store, error
 	if most := js.Conn().MaxPayload(); most < minPayload {
 		return nil, fmt.Errorf("open identities: NATS takes messages of %d bytes, must take %d (max_payload)", most, minPayload)
 	}
-	if err := s.openStreams(ctx, max(o.Replicas, 1)); err != nil {
+	if err := s.openStreams(ctx, max(o.Replicas, 1), o.Established); err != nil {
 		return nil, fmt.Errorf("open identities: %w", err)
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))

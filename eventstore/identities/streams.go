@@ -67,8 +67,14 @@ func config(name, description string, replicas int, subjects ...string) jetstrea
 	}
 }
 
-// openStreams creates what does not exist, and verifies it.
-func (s *Store) openStreams(ctx context.Context, replicas int) error {
+// CreateStreams creates those that do not exist, empty: for a log that has been
+// restored without persons.
+func CreateStreams(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	return (&Store{js: js}).openStreams(ctx, replicas, false)
+}
+
+// openStreams creates what does not exist, unless it must, and verifies it.
+func (s *Store) openStreams(ctx context.Context, replicas int, established bool) error {
 	peppers := config(PeppersStream, "Secrets of Flagledger's environments. Without them no identity can be read.",
 		replicas, pepperPrefix+"*.*")
 	persons := config(PersonsStream, "Persons Flagledger evaluates flags for, sealed, and marks of those erased.",
@@ -76,10 +82,14 @@ func (s *Store) openStreams(ctx context.Context, replicas int) error {
 	traits := config(TraitsStream, "Traits of persons that changed, sealed.", replicas, traitsPrefix+"*.*.*")
 	traits.MaxMsgsPerSubject = 1
 
+	obtain := streams.Open
+	if established {
+		obtain = streams.Reopen
+	}
 	var err error
 	open := func(c jetstream.StreamConfig) (stream jetstream.Stream) {
 		if err == nil {
-			stream, err = openStream(ctx, s.js, c)
+			stream, err = openStream(ctx, s.js, c, obtain)
 		}
 		return stream
 	}
@@ -87,8 +97,10 @@ func (s *Store) openStreams(ctx context.Context, replicas int) error {
 	return err
 }
 
-func openStream(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) (jetstream.Stream, error) {
-	stream, err := streams.Open(ctx, js, c)
+func openStream(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig,
+	obtain func(context.Context, jetstream.JetStream, jetstream.StreamConfig) (jetstream.Stream, error),
+) (jetstream.Stream, error) {
+	stream, err := obtain(ctx, js, c)
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", c.Name, err)
 	}

@@ -68,11 +68,28 @@ func AskOn[T any](ctx context.Context, request func(context.Context) (T, error))
 	}
 }
 
+// A LostError says that a stream is not there that there has been.
+type LostError struct{ Stream string }
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("stream %s is gone, which must be there when there are commits", e.Stream)
+}
+
+// Reopen returns the stream of that name, which there has been: where it is not
+// there that is a [*LostError].
+func Reopen(ctx context.Context, js jetstream.JetStream, config jetstream.StreamConfig) (jetstream.Stream, error) {
+	stream, err := Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, config.Name) })
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, &LostError{config.Name}
+	}
+	return stream, err
+}
+
 // Open returns the stream of that name, as it is, or creates it where there is
 // none.
 func Open(ctx context.Context, js jetstream.JetStream, config jetstream.StreamConfig) (jetstream.Stream, error) {
-	stream, err := Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, config.Name) })
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	stream, err := Reopen(ctx, js, config)
+	if _, ok := errors.AsType[*LostError](err); ok {
 		stream, err = Ask(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.CreateStream(ctx, config) })
 	}
 	return stream, err
