@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -157,8 +158,12 @@ type FileInfo struct {
 // Check verifies a views file that nobody has open, and changes nothing. Of a
 // file of another schema it only tells which.
 func Check(path string, schema int) (info FileInfo, err error) {
-	if _, err := os.Stat(path); err != nil {
+	stat, err := os.Stat(path)
+	if err != nil {
 		return FileInfo{}, fmt.Errorf("check views: %w", err)
+	}
+	if stat.Mode().IsRegular() && stat.Size() == 0 {
+		return FileInfo{}, fmt.Errorf("%w: %s is empty", errDamaged, path)
 	}
 	var db *bbolt.DB
 	err = guard(func() (err error) {
@@ -199,7 +204,10 @@ func guard(do func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, p)
+			if _, fault := p.(runtime.Error); fault { // where there is nothing any more, or a number that cannot be
+				p = "a page is missing, or not what was written"
+			}
+			err = fmt.Errorf("%w: it was cut or overwritten (%v)", errDamaged, p)
 		}
 	}()
 	return do()
@@ -280,6 +288,9 @@ func (v *Views) openFile() (*bbolt.DB, error) {
 
 // openBolt is bbolt.Open with errors that say what to do.
 func openBolt(path string, options *bbolt.Options) (*bbolt.DB, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil, fmt.Errorf("%w: %s is a directory", errDamaged, path)
+	}
 	db, err := bbolt.Open(path, 0o600, options)
 	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open views: %s %w; each needs a data directory of its own", path, ErrInUse)

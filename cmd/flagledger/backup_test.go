@@ -433,6 +433,8 @@ func TestDoctor(t *testing.T) {
 		damage     func([]byte) []byte
 	}{
 		{"views damaged", "failed   views", filepath.Join(dir, "views.db"), func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("checkout"), []byte("chickout")) }},
+		{"views cut", "failed   views  the views file is damaged", filepath.Join(dir, "views.db"), func(b []byte) []byte { return b[:12288] }},
+		{"views empty", "views.db is empty", filepath.Join(dir, "views.db"), func([]byte) []byte { return nil }},
 		{"log damaged", "failed   log    stream FLAGLEDGER is damaged: message", blocks[0], func(b []byte) []byte { return bytes.Replace(b, []byte("checkout"), []byte("chickout"), 1) }},
 		{"log cut", "failed", blocks[0], func(b []byte) []byte { return b[:len(b)/2] }},
 	} {
@@ -444,7 +446,7 @@ func TestDoctor(t *testing.T) {
 			t.Fatal(err)
 		}
 		said, err := command(t, "doctor", "--data-dir", dir)
-		if err == nil || !strings.Contains(said, c.want) || !strings.Contains(said, "->") {
+		if err == nil || !strings.Contains(said, c.want) || !strings.Contains(said, "->") || strings.Contains(said, "runtime error") {
 			t.Errorf("%s: error %v\n%s", c.name, err, said)
 		}
 		if err := os.WriteFile(c.path, whole, 0o600); err != nil {

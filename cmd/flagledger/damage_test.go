@@ -196,6 +196,28 @@ func TestStreamBesideTheLogIsGone(t *testing.T) {
 	}
 }
 
+// Without the description of the stream the commits are there all the same: the doctor says so, and a start goes on with them.
+func TestDescriptionOfTheLogIsLost(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := ready(t, "--data-dir", dir)
+	p.openShop("checkout")
+	end := p.position()
+	p.stop(os.Interrupt)
+	if err := os.Truncate(filepath.Join(dir, "nats", "jetstream", "$G", "streams", "FLAGLEDGER", "meta.inf"), 5); err != nil {
+		t.Fatal(err)
+	}
+	said, err := command(t, "doctor", "--data-dir", dir)
+	if err != nil || !strings.Contains(said, "warning  log    the commits are there") || !strings.Contains(said, fmt.Sprintf("%d commits without a gap", end)) {
+		t.Errorf("the doctor says %s, %v", said, err)
+	}
+	p = ready(t, "--data-dir", dir)
+	p.do(request{method: "PATCH", path: live + "/features/checkout", body: `{"value":"after"}`}, nil)
+	if got := p.position(); got != end+1 {
+		t.Errorf("the next change has position %d, want %d", got, end+1)
+	}
+}
+
 // cut shortens a file by some bytes.
 func cut(path string, by int64) error {
 	info, err := os.Stat(path)

@@ -64,6 +64,10 @@ func TestViewsAreDisposable(t *testing.T) {
 	for _, damage := range []func() error{
 		func() error { return os.Truncate(path, 12288) },
 		func() error { return os.Remove(path) },
+		func() error { return os.Truncate(path, 0) },
+		func() error {
+			return errors.Join(os.Remove(path), os.RemoveAll(path+".damaged"), os.Mkdir(path, 0o700))
+		},
 	} {
 		p.stop(syscall.SIGTERM)
 		if err := damage(); err != nil {

@@ -257,6 +257,12 @@ func (d *doctor) checkLog(ctx context.Context) (err error) {
 	o := requireLog(at.options(slog.New(slog.DiscardHandler)))
 	o.StartTimeout = 10 * time.Second
 	store, err := eventstore.Open(ctx, o)
+	if errors.Is(err, jetstream.ErrStreamNotFound) && at.natsURL == "" && hasBlocks(d.at.dataDir) {
+		d.say("log", warningStatus, "the commits are there, but NATS cannot read the description of their stream (meta.inf)",
+			"look at the disk, keep a copy of the data directory, and start the server: it makes the description again, and goes on with all commits")
+		o.Prepare = nil
+		store, err = eventstore.Open(ctx, o)
+	}
 	if err != nil {
 		return err
 	}
@@ -301,6 +307,12 @@ func (d *doctor) checkLog(ctx context.Context) (err error) {
 		d.say("clock", wellStatus, fmt.Sprintf("the newest commit is of %s", newest.Format(time.RFC3339)), "")
 	}
 	return nil
+}
+
+// hasBlocks tells whether there are files with commits.
+func hasBlocks(dataDir string) bool {
+	found, err := filepath.Glob(filepath.Join(blocks.Dir(filepath.Join(dataDir, "nats"), eventstore.Stream), "msgs", "*.blk"))
+	return err == nil && len(found) > 0
 }
 
 // checkFiles compares the files of the embedded log with their sums, whether a

@@ -125,6 +125,9 @@ func TestTLS(t *testing.T) {
 		if err != nil {
 			return 0, err
 		}
+		if got := res.Header.Get("Strict-Transport-Security"); got != "max-age=31536000" {
+			t.Errorf("Strict-Transport-Security is %q", got)
+		}
 		return res.StatusCode, res.Body.Close()
 	}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

@@ -194,6 +194,22 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// A start whose address is taken leaves nothing behind.
+func TestAddressIsTaken(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	dir := filepath.Join(t.TempDir(), "data")
+	p := launch(t, nil, "serve", "--listen", listener.Addr().String(), "--data-dir", dir)
+	p.wait()
+	if _, err := os.Stat(dir); p.err == nil || err == nil || !strings.Contains(p.stderr.String(), "listen on "+listener.Addr().String()) {
+		t.Errorf("it ended with %v; the data directory: %v; it says %s", p.err, err, &p.stderr)
+	}
+}
+
 // A server tells of itself, also to the command that images ask it by.
 func TestHealth(t *testing.T) {
 	t.Parallel()

@@ -173,6 +173,11 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 		return fmt.Errorf("limits: %w", err)
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	listener, err := net.Listen("tcp", c.listen) // before anything is made on disk
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", c.listen, err)
+	}
+	defer func() { _ = listener.Close() }() // the server has closed it, if it came to that
 	if err := os.MkdirAll(c.dataDir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
@@ -215,10 +220,6 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
 		TokenRate: c.adminRate, KeyRate: c.sdkRate, GuessRate: c.guessRate, MaxStreams: c.maxStreams,
 	})
-	listener, err := net.Listen("tcp", c.listen)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w", c.listen, err)
-	}
 	listener = httpapi.Listener(listener, c.maxConns)
 	if c.pprof != "" {
 		profiles, err := listenPprof(c.pprof)
@@ -230,7 +231,11 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 		go func() { _ = server.Serve(profiles) }() // until the listener is closed
 		logger.Info("serving profiles", "url", "http://"+profiles.Addr().String()+"/debug/pprof/")
 	}
-	server := newHTTPServer(api, logger)
+	handler := http.Handler(api)
+	if c.tlsCert != "" {
+		handler = strictTransport(api)
+	}
+	server := newHTTPServer(handler, logger)
 	failed := make(chan error, 2)
 	go func() {
 		if c.tlsCert != "" {
@@ -271,6 +276,14 @@ func newHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 		IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+}
+
+// strictTransport has browsers come back over HTTPS only, for a year (RFC 6797).
+func strictTransport(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		next.ServeHTTP(w, r)
+	})
 }
 
 // endRequests lets requests end that are under way, and cuts off what does not
