@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"flagledger/eventstore"
+	"flagledger/eventstore/identities"
 	httpapi "flagledger/http"
 	"flagledger/migrations"
 	"flagledger/projections"
@@ -139,7 +140,7 @@ func TestUpgrade(t *testing.T) {
 			t.Fatalf("position %d, %v, want %d", ack.Sequence, err, m.Position)
 		}
 	}
-	if err := store.Close(); err != nil {
+	if err := errors.Join(identities.CreateStreams(t.Context(), store.JetStream(), 1), store.Close()); err != nil {
 		t.Fatal(err)
 	}
 

@@ -23,6 +23,7 @@ import (
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
 	"flagledger/eventstore"
+	"flagledger/eventstore/identities"
 )
 
 // The size of the made-up project.
@@ -384,7 +385,7 @@ func writeLog(tb testing.TB, dir string, commits iter.Seq[domain.Commit]) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := store.Close(); err != nil {
+	if err := errors.Join(identities.CreateStreams(tb.Context(), store.JetStream(), 1), store.Close()); err != nil { // there before the first commit
 		tb.Fatal(err)
 	}
 	fast, err := server.NewServer(&server.Options{ServerName: "flagledger", DontListen: true, NoSigs: true, MaxPayload: eventstore.MaxPayload, JetStream: true, StoreDir: filepath.Join(dir, "nats")})
