@@ -22,9 +22,9 @@ const (
 	// answerWithin is how long the server may take for one step. A snapshot of a
 	// large stream first takes stock of it.
 	answerWithin = time.Minute
-	// nobodyFor is how long a subject may have nobody behind it, and askAgain how
-	// often that is tried.
-	nobodyFor, askAgain = 10 * time.Second, 50 * time.Millisecond
+	// nobodyFor is how long a subject may have nobody behind it, or a cluster not be
+	// ready, and askAgain how often that is tried.
+	nobodyFor, askAgain = 30 * time.Second, 50 * time.Millisecond
 )
 
 // A snapshot is what the server says of a stream as it begins to send it.
@@ -36,22 +36,42 @@ type snapshot struct {
 // An apiError is an error as the server of JetStream writes it.
 type apiError struct {
 	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
 	Description string `json:"description"`
+}
+
+// passes tells whether the error is one of a cluster whose servers have not all
+// found each other yet, or that has no leader.
+func (e *apiError) passes() bool {
+	const noSuitablePeers = 10005
+	return e.ErrCode == noSuitablePeers || e.Code == 503
 }
 
 func (e *apiError) Error() string { return fmt.Sprintf("NATS answers %d: %s", e.Code, e.Description) }
 
-// call makes a request to the API of JetStream.
+// call makes a request to the API of JetStream, again while the cluster is not
+// ready for it.
 func call(ctx context.Context, nc *nats.Conn, subject string, request, answer any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
 	}
-	data, err := ask(ctx, nc, subject, body)
-	if err != nil {
-		return err
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for begun := time.Now(); ; {
+		data, err := ask(ctx, nc, subject, body)
+		if err == nil {
+			err = parse(data, answer)
+		}
+		if refused, ok := errors.AsType[*apiError](err); !ok || !refused.passes() || time.Since(begun) > nobodyFor {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
+		}
 	}
-	return parse(data, answer)
 }
 
 // ask sends a message and returns the answer. While nobody is there to take it,
