@@ -22,9 +22,9 @@ const (
 	// answerWithin is how long the server may take for one step. A snapshot of a
 	// large stream first takes stock of it.
 	answerWithin = time.Minute
-	// nobodyFor is how long a subject may have nobody behind it, or a cluster not be
-	// ready, and askAgain how often that is tried.
-	nobodyFor, askAgain = 30 * time.Second, 50 * time.Millisecond
+	// readyWithin is how long the server may take until it can answer at all, and
+	// askAgain how often that is tried.
+	readyWithin, askAgain = 30 * time.Second, 50 * time.Millisecond
 )
 
 // A snapshot is what the server says of a stream as it begins to send it.
@@ -40,30 +40,49 @@ type apiError struct {
 	Description string `json:"description"`
 }
 
-// passes tells whether the error is one of a cluster whose servers have not all
-// found each other yet, or that has no leader.
-func (e *apiError) passes() bool {
-	const noSuitablePeers = 10005
-	return e.ErrCode == noSuitablePeers || e.Code == 503
-}
-
 func (e *apiError) Error() string { return fmt.Sprintf("NATS answers %d: %s", e.Code, e.Description) }
 
-// call makes a request to the API of JetStream, again while the cluster is not
-// ready for it.
+// call makes a request to the API of JetStream.
 func call(ctx context.Context, nc *nats.Conn, subject string, request, answer any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return err
 	}
+	return untilReady(ctx, func() error {
+		data, err := askOnce(ctx, nc, subject, body)
+		if err != nil {
+			return err
+		}
+		return parse(data, answer)
+	})
+}
+
+// ask sends a message and returns the answer.
+func ask(ctx context.Context, nc *nats.Conn, subject string, body []byte) (answer []byte, err error) {
+	err = untilReady(ctx, func() error {
+		answer, err = askOnce(ctx, nc, subject, body)
+		return err
+	})
+	return answer, err
+}
+
+func askOnce(ctx context.Context, nc *nats.Conn, subject string, body []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	msg, err := nc.RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", subject, err)
+	}
+	return msg.Data, nil
+}
+
+// untilReady asks again while the server is not ready to answer.
+func untilReady(ctx context.Context, ask func() error) error {
 	again := time.NewTicker(askAgain)
 	defer again.Stop()
 	for begun := time.Now(); ; {
-		data, err := ask(ctx, nc, subject, body)
-		if err == nil {
-			err = parse(data, answer)
-		}
-		if refused, ok := errors.AsType[*apiError](err); !ok || !refused.passes() || time.Since(begun) > nobodyFor {
+		err := ask()
+		if err == nil || !passes(err) || time.Since(begun) > readyWithin {
 			return err
 		}
 		select {
@@ -74,29 +93,13 @@ func call(ctx context.Context, nc *nats.Conn, subject string, request, answer an
 	}
 }
 
-// ask sends a message and returns the answer. While nobody is there to take it,
-// which in a cluster may be for a moment after another server has named the
-// subject, it is sent again.
-func ask(ctx context.Context, nc *nats.Conn, subject string, body []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	again := time.NewTicker(askAgain)
-	defer again.Stop()
-	begun := time.Now()
-	for {
-		msg, err := nc.RequestWithContext(ctx, subject, body)
-		switch {
-		case err == nil:
-			return msg.Data, nil
-		case !errors.Is(err, nats.ErrNoResponders) || time.Since(begun) > nobodyFor:
-			return nil, fmt.Errorf("ask %s: %w", subject, err)
-		}
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("ask %s: %w", subject, err)
-		}
-	}
+// passes tells whether the error is one that goes away by itself: nobody takes
+// the message, which in a cluster may be for a moment after another server has
+// named the subject, the servers have not all found each other, or there is no leader.
+func passes(err error) bool {
+	const noSuitablePeers = 10005
+	refused, ok := errors.AsType[*apiError](err)
+	return errors.Is(err, nats.ErrNoResponders) || ok && (refused.ErrCode == noSuitablePeers || refused.Code == 503)
 }
 
 func parse(data []byte, answer any) error {
