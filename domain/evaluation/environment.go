@@ -1,6 +1,10 @@
 package evaluation
 
-import "sync"
+import (
+	"sync"
+
+	"flagledger/domain/evaluation/md5x"
+)
 
 // Trait is one attribute of an identity.
 type Trait struct {
@@ -21,19 +25,33 @@ type Environment struct {
 	Key  string
 	Name string
 
-	flags     []*Flag
-	flagIndex map[string]int32
-	overrides []int32 // for each flag in turn, the places in segments of its overrides' segments
-	firstOver []int32 // where a flag's begin
+	flags      []*Flag
+	flagIndex  map[string]int32
+	candidates []candidate // for each flag in turn, its overrides in their order and the environment's state
+	firstOf    []int32     // where a flag's begin
 
-	segments  []*CompiledSegment // the listed ones, then those that only an override knows
-	listed    int
-	slots     []int32 // for each segment in turn, the places in properties of its properties
-	firstSlot []int32 // where a segment's begin
+	segments   []*CompiledSegment // the listed ones, then those that only an override knows
+	listed     int
+	slots      []int32 // for each segment in turn, the places in properties of its properties
+	firstSlot  []int32 // where a segment's begin
+	splits     []place // for each segment in turn, where its % splits are hashed
+	firstSplit []int32 // where a segment's begin
+	batches    []batch
 
 	properties []lookup
 	traitIndex map[string]int32 // the names of all traits that a property can be
 }
+
+// candidate is a state that a flag may be in. What an evaluation looks at lies together.
+type candidate struct {
+	segment int32    // the place of the override's segment; everybody for the environment's state
+	hash    place    // of the state's split
+	plain   *Outcome // nil when the state is split
+	state   *compiledState
+}
+
+// everybody is the segment of a candidate for which no segment is asked.
+const everybody = -1
 
 // lookup is a property with the places that the traits it can be have in an evaluator.
 type lookup struct {
@@ -48,7 +66,7 @@ func NewEnvironment(key, name string, flags []*Flag, segments []*CompiledSegment
 		Key: key, Name: name,
 		flags:     flags,
 		flagIndex: make(map[string]int32, len(flags)),
-		firstOver: make([]int32, len(flags)),
+		firstOf:   make([]int32, len(flags)),
 		segments:  segments[:len(segments):len(segments)],
 		listed:    len(segments),
 	}
@@ -56,9 +74,14 @@ func NewEnvironment(key, name string, flags []*Flag, segments []*CompiledSegment
 	for i, s := range segments {
 		segmentIndex[s] = int32(i)
 	}
+	states := len(flags)
+	for _, f := range flags {
+		states += len(f.overrides)
+	}
+	e.candidates = make([]candidate, 0, states)
 	for i, f := range flags {
 		e.flagIndex[f.Name] = int32(i)
-		e.firstOver[i] = int32(len(e.overrides))
+		e.firstOf[i] = int32(len(e.candidates))
 		for j := range f.overrides {
 			s := f.overrides[j].segment
 			index, ok := segmentIndex[s]
@@ -67,10 +90,12 @@ func NewEnvironment(key, name string, flags []*Flag, segments []*CompiledSegment
 				segmentIndex[s] = index
 				e.segments = append(e.segments, s)
 			}
-			e.overrides = append(e.overrides, index)
+			e.candidates = append(e.candidates, f.overrides[j].candidate(index))
 		}
+		e.candidates = append(e.candidates, f.state.candidate(everybody))
 	}
 	e.placeProperties()
+	e.placeHashes()
 	return e
 }
 
@@ -123,9 +148,10 @@ func (e *Environment) Evaluate(dst []*Outcome, id *Identity) []*Outcome {
 	}
 	ev := e.begin(id)
 	defer ev.end()
+	ev.steps = zeroed(ev.steps, len(e.batches)*md5x.Lanes)
 	first := len(dst)
 	for i := range e.flags {
-		dst = append(dst, ev.state(i).pick(ev))
+		dst = append(dst, ev.pick(ev.candidate(i)))
 	}
 	for _, o := range id.Overrides {
 		if i, ok := e.place(o.Flag); ok {
@@ -149,7 +175,7 @@ func (e *Environment) EvaluateFlag(f *Flag, id *Identity) *Outcome {
 	}
 	ev := e.begin(id)
 	defer ev.end()
-	return ev.state(i).pick(ev)
+	return ev.pick(ev.candidate(i))
 }
 
 // Segments returns those of the environment's segments that the identity is in, in their order; none for nil.
@@ -194,6 +220,8 @@ type evaluator struct {
 	traits   []int32   // for each of env.traitIndex the place of the trait in id.Traits, counted from 1
 	operands []operand // for each of env.properties
 	segments []verdict // for each of env.segments
+	splits   []place   // of the segment that is being looked at
+	steps    []uint16  // for each place in env.batches the step on the line, counted from 1; empty to hash one by one
 
 	text, hash []byte // scratch space
 }
@@ -228,6 +256,7 @@ func (e *Environment) begin(id *Identity) *evaluator {
 	ev.traits = zeroed(ev.traits, len(e.traitIndex))
 	ev.operands = zeroed(ev.operands, len(e.properties))
 	ev.segments = zeroed(ev.segments, len(e.segments))
+	ev.steps = ev.steps[:0]
 	for i, t := range id.Traits {
 		if place, ok := e.traitIndex[t.Key]; ok {
 			ev.traits[place] = int32(i + 1)
@@ -238,7 +267,7 @@ func (e *Environment) begin(id *Identity) *evaluator {
 
 // end gives the evaluator back. It keeps nothing of the identity alive.
 func (ev *evaluator) end() {
-	ev.env, ev.id = nil, nil
+	ev.env, ev.id, ev.splits = nil, nil, nil
 	clear(ev.operands)
 	evaluators.Put(ev)
 }
@@ -253,28 +282,42 @@ func zeroed[T any](s []T, n int) []T {
 	return s
 }
 
-// state is the state of flag i that applies: of the first override whose segment the identity is in, else the
+// candidate is the state of flag i that applies: of the first override whose segment the identity is in, else the
 // environment's.
-func (ev *evaluator) state(i int) *compiledState {
-	f := ev.env.flags[i]
-	segments := ev.env.overrides[ev.env.firstOver[i]:]
-	for j := range f.overrides {
-		if ev.inSegment(segments[j]) {
-			return &f.overrides[j]
+func (ev *evaluator) candidate(i int) *candidate {
+	candidates := ev.env.candidates[ev.env.firstOf[i]:]
+	for j := range candidates {
+		c := &candidates[j]
+		if c.segment == everybody || ev.inSegment(c.segment) {
+			return c
 		}
 	}
-	return &f.state
+	return nil // the environment's state is among them
+}
+
+// pick chooses among the outcomes of a state.
+func (ev *evaluator) pick(c *candidate) *Outcome {
+	if c.plain != nil {
+		return c.plain
+	}
+	return c.state.at(ev.bucket(c.hash, c.state.seed, ev.key))
 }
 
 // inSegment reports whether the identity is in segment i. It finds out once.
 func (ev *evaluator) inSegment(i int32) bool {
 	if ev.segments[i] == unknown {
 		ev.segments[i] = outside
-		if ev.env.segments[i].holds(ev, ev.env.slots[ev.env.firstSlot[i]:]) {
+		if ev.look(i).holds(ev, ev.env.slots[ev.env.firstSlot[i]:]) {
 			ev.segments[i] = inside
 		}
 	}
 	return ev.segments[i] == inside
+}
+
+// look begins to look at segment i.
+func (ev *evaluator) look(i int32) *CompiledSegment {
+	ev.splits = ev.env.splits[ev.env.firstSplit[i]:]
+	return ev.env.segments[i]
 }
 
 // operand is what the property in a slot is for the identity; null when it is nothing. It is looked up once.

@@ -50,19 +50,18 @@ func (e *Environment) Explain(f *Flag, id *Identity) Explanation {
 		x.Outcome, x.IdentityOverride = o, true
 		return x
 	}
-	state := &e.flags[i].state
-	for j := range e.flags[i].overrides {
-		override := &e.flags[i].overrides[j]
-		trace := ev.explain(e.overrides[int(e.firstOver[i])+j])
+	c := &e.candidates[e.firstOf[i]]
+	for j := int(e.firstOf[i]); c.segment != everybody; j++ {
+		trace := ev.explain(c.segment)
 		x.Segments = append(x.Segments, trace)
 		if trace.Matched {
-			state = override
 			break
 		}
+		c = &e.candidates[j+1]
 	}
-	x.Outcome = state.pick(ev)
-	if state.control != nil {
-		at := state.bucket(ev)
+	x.Outcome = ev.pick(c)
+	if c.plain == nil {
+		at := ev.bucket(c.hash, c.state.seed, ev.key)
 		x.Bucket = &at
 	}
 	return x
@@ -81,7 +80,7 @@ func (e *Environment) ExplainSegment(s *CompiledSegment, id *Identity) SegmentTr
 }
 
 func (ev *evaluator) explain(segment int32) SegmentTrace {
-	s := ev.env.segments[segment]
+	s := ev.look(segment)
 	rules := ev.explainRules(s.rules, s.source, ev.env.slots[ev.env.firstSlot[segment]:])
 	matched := len(rules) > 0
 	for _, r := range rules {

@@ -139,21 +139,21 @@ func (f *Flag) outcome(o Outcome, encode func(*Outcome) []byte) *Outcome {
 	return &o
 }
 
-// pick chooses among the outcomes of a state. The evaluator has an identity.
-func (s *compiledState) pick(ev *evaluator) *Outcome {
+// candidate is the state in an environment, where segment is the place of its segment.
+func (s *compiledState) candidate(segment int32) candidate {
+	c := candidate{segment: segment, hash: alone, state: s}
 	if s.control == nil {
-		return s.plain
+		c.plain = s.plain
 	}
-	at := s.bucket(ev)
+	return c
+}
+
+// at is the outcome for who is there on the line of a split.
+func (s *compiledState) at(bucket float64) *Outcome {
 	for i := range s.variants {
-		if at < s.variants[i].end {
+		if bucket < s.variants[i].end {
 			return s.variants[i].outcome
 		}
 	}
 	return s.control
-}
-
-func (s *compiledState) bucket(ev *evaluator) (b float64) {
-	b, ev.hash = bucket(ev.hash, s.seed, ev.key)
-	return b
 }

@@ -14,6 +14,7 @@ type CompiledSegment struct {
 	rules      []compiledRule
 	short      []compiledRule // the same without rules that only wrap another one; see unwrapped
 	properties []property     // what the conditions look at, each once; conditions hold an index into it
+	splits     []int32        // for each % split the index in properties of what it hashes
 	source     []Rule         // what rules was made of, for Explain
 }
 
@@ -85,9 +86,14 @@ func (c *CompiledSegment) compileRules(rules []Rule) ([]compiledRule, error) {
 			if err != nil {
 				return nil, fmt.Errorf("condition %s on %q: %w", condition.ID, condition.Property, err)
 			}
+			property := c.propertyOf(condition)
+			if s, ok := test.(*split); ok {
+				s.index = len(c.splits)
+				c.splits = append(c.splits, property)
+			}
 			to.conditions[j] = compiledCondition{
 				test:     test,
-				property: c.propertyOf(condition),
+				property: property,
 				place:    int32(j),
 				missing:  condition.Operator == IsNotSet,
 			}

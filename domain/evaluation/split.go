@@ -5,6 +5,7 @@ package evaluation
 type split struct {
 	salt    string
 	percent float64
+	index   int // in the segment's splits
 }
 
 func compileSplit(salt, value string) predicate {
@@ -17,8 +18,7 @@ func compileSplit(salt, value string) predicate {
 
 func (s *split) holds(v *operand, ev *evaluator) bool { return s.bucket(v, ev) <= s.percent }
 
-func (s *split) bucket(v *operand, ev *evaluator) (b float64) {
+func (s *split) bucket(v *operand, ev *evaluator) float64 {
 	ev.text = appendPython(ev.text[:0], v.Value)
-	b, ev.hash = bucket(ev.hash, s.salt, ev.text)
-	return b
+	return ev.bucket(ev.splits[s.index], s.salt, ev.text)
 }
