@@ -71,7 +71,7 @@ func (l *ledger) start(t *testing.T) {
 	}
 	l.views = views
 	l.Service = commands.New(l, views, l.persons, domain.DefaultLimits(), time.Now)
-	subscriber := l.store.Subscriber(views.Durable)
+	subscriber := l.store.Subscriber(views.Reached)
 	messages, err := subscriber.Subscribe(t.Context(), eventstore.Subjects)
 	if err != nil {
 		t.Fatal(err)

@@ -172,7 +172,7 @@ func (a *admin) awaitCheckpoint() {
 // follow feeds the log to the views until the end of the test.
 func (a *admin) follow() {
 	ctx, stop := context.WithCancel(context.Background())
-	messages, err := a.store.Subscriber(a.views.Durable).Subscribe(ctx, eventstore.Subjects)
+	messages, err := a.store.Subscriber(a.views.Reached).Subscribe(ctx, eventstore.Subjects)
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func TestAdminPast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	messages, err := a.store.Subscriber(again.Durable).Subscribe(t.Context(), eventstore.Subjects)
+	messages, err := a.store.Subscriber(again.Reached).Subscribe(t.Context(), eventstore.Subjects)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,9 +14,8 @@ import (
 	"flagledger/domain/transparency"
 )
 
-// A batch is one or more commits that share a transaction: what they change of
-// the state in memory, and what they write. Nothing of it is seen before it is
-// written.
+// A batch is one or more commits that share a state: what they change of the one
+// before, and what they write.
 type batch struct {
 	base *state // before it
 
@@ -34,15 +34,37 @@ type batch struct {
 	groups  map[domain.Object][]string // see groupsOf
 	dropped [][]byte                   // environments whose objects are removed, as their keys begin
 	tree    transparency.Frontier
-	hashes  []tlog.Hash // of the tree, to be stored behind those of base
+	hashes  []tlog.Hash       // of the tree, to be stored behind those of base
+	answers map[string][]byte // by key of the bucket
 }
 
 func newBatch(base *state) *batch {
 	return &batch{
 		base: base, position: base.position, tree: base.tree.Clone(),
 		projects: map[string]*domain.Project{}, heads: map[EnvironmentID]head{}, touched: map[EnvironmentID]string{},
-		writes: map[string][]write{}, terms: map[string]*[]uint64{}, groups: map[domain.Object][]string{},
+		writes: map[string][]write{}, terms: map[string]*[]uint64{}, groups: map[domain.Object][]string{}, answers: map[string][]byte{},
 	}
+}
+
+// add adds to what the batch writes what the next one does.
+func (b *batch) add(next *batch) {
+	b.position, b.commits, b.size = next.position, b.commits+next.commits, b.size+next.size
+	maps.Copy(b.projects, next.projects)
+	maps.Copy(b.heads, next.heads)
+	maps.Copy(b.answers, next.answers)
+	for bucket, writes := range next.writes {
+		b.writes[bucket] = append(b.writes[bucket], writes...)
+	}
+	for term, positions := range next.terms {
+		if known := b.terms[term]; known != nil {
+			*known = append(*known, *positions...)
+		} else {
+			b.terms[term] = positions
+		}
+	}
+	b.made = append(b.made, next.made...)
+	b.dropped = append(b.dropped, next.dropped...)
+	b.hashes = append(b.hashes, next.hashes...)
 }
 
 // full tells whether the batch must be written before the next commit comes to
@@ -95,7 +117,7 @@ func (b *batch) apply(rec domain.Recorded) error {
 		return fmt.Errorf("write commit: %w", err)
 	}
 	if rec.IdempotencyKey != "" {
-		b.put(bucketAnswers, answerKey(rec.Project, rec.IdempotencyKey), append(bigEndian(rec.Position), rec.RequestHash...))
+		b.answers[string(answerKey(rec.Project, rec.IdempotencyKey))] = append(bigEndian(rec.Position), rec.RequestHash...)
 	}
 	return nil
 }

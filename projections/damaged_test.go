@@ -188,8 +188,8 @@ func TestDamagedWhileOpen(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if l.Building() || l.Position() != end || l.Durable() != end {
-				t.Errorf("made again: building %t at %d, durable %d", l.Building(), l.Position(), l.Durable())
+			if err := l.Written(); err != nil || l.Building() || l.Position() != end || l.Durable() != end {
+				t.Errorf("made again: building %t at %d, durable %d, %v", l.Building(), l.Position(), l.Durable(), err)
 			}
 			if got := dumpOf(t, l.Views); !maps.Equal(got, want) {
 				t.Errorf("made again: %v", differences(got, want))

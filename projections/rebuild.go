@@ -24,9 +24,22 @@ const (
 	progressEvery = 5 * time.Second
 )
 
-// view reads the file. While it is made again there is nothing to read, and when
-// it turns out to be damaged the reader is told so, and Watch.
+// view reads the file, once it has all that is visible now. It must not be
+// called by who is reading already, since the writer may have to wait for him.
 func (v *Views) view(read func(*bbolt.Tx) error) error {
+	if v.building.Load() {
+		return v.refuseBuilding()
+	}
+	if err := v.writer.wait(v.Position()); err != nil && !v.building.Load() {
+		v.log.Warn("the past cannot be read", "error", err)
+		return domain.Refuse(domain.Unavailable, "the history cannot be read here now: what was recorded last has not been written to its file yet; try again")
+	}
+	return v.viewWritten(read)
+}
+
+// viewWritten reads the file as it is. While it is made again there is nothing to
+// read, and when it turns out to be damaged the reader is told so, and Watch.
+func (v *Views) viewWritten(read func(*bbolt.Tx) error) error {
 	if v.building.Load() {
 		return v.refuseBuilding()
 	}
@@ -99,9 +112,7 @@ func (v *Views) Rebuild(damage error) error {
 	defer v.mu.Unlock()
 	v.building.Store(true)
 	v.batch = nil
-	if err := v.settle(); err != nil {
-		v.log.Warn("the last transaction on damaged views", "error", err)
-	}
+	v.writer.drop()
 	if err := guard(v.db.Load().Close); err != nil {
 		v.log.Warn("close damaged views", "error", err)
 	}

@@ -1,16 +1,18 @@
 // Package projections keeps the read side of Flagledger: what the log says,
 // folded into one bbolt file and into snapshots in memory.
 //
-// [Views.Apply] takes the commits of the log in order. Everything that follows
-// from a commit (the state of its project, the history of each object, the
-// versions of the environments, the audit index, the answers to retries, the
-// hashes of the transparency log and the position) is written in one
-// transaction, so that after a crash the views are as of some position and go on
-// from there. While catching up, many commits share a transaction. The file can
-// be deleted at any time: it is made again from the log, to the same bytes.
+// [Views.Apply] takes the commits of the log in order. What has been applied is
+// published whole, as an immutable state behind one atomic pointer; readers take
+// no lock. [Views.Wait] waits for a position.
 //
-// What has been applied is published whole, as an immutable state behind one
-// atomic pointer; readers take no lock. [Views.Wait] waits for a position.
+// Behind that, everything that follows from a commit (the state of its project,
+// the history of each object, the versions of the environments, the audit index,
+// the answers to retries, the hashes of the transparency log and the position) is
+// written in one transaction, which commits share that come soon after each other.
+// So after a crash the file is as of some position, and goes on from there: the
+// log has the rest. It can be deleted at any time: it is made again from the log,
+// to the same bytes. Who reads the past waits until the file has what was visible
+// when he began.
 package projections
 
 import (
@@ -21,7 +23,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -66,18 +67,17 @@ type Views struct {
 
 	published atomic.Pointer[state]
 
-	mu      sync.Mutex // guards what follows: the writer's side
-	newest  *state     // what the next batch begins with, ahead of what is written
-	written *state     // what is in the file, published unless the views are being built
-	batch   *batch
-	writing chan error // the outcome of the transaction under way; nil: there is none
-	failed  uint64     // position at which applying failed last; up to it every commit has a transaction of its own
+	mu      sync.Mutex // guards newest, batch and failed: applying
+	newest  *state     // what the next batch begins with, published unless the views are being built
+	batch   *batch     // what Apply gathers; nil: nothing
+	failed  uint64     // position at which applying failed last; up to it every commit has a state of its own
 	failure atomic.Pointer[error]
+	reached atomic.Uint64 // position of newest
 	applied atomic.Uint64 // commits applied since Open
-	durable atomic.Uint64 // position of the last transaction
 	catchUp catchUp
+	writer  writer // of the file
 
-	building atomic.Bool   // the file is behind what is published, see Rebuild
+	building atomic.Bool   // newest is not complete and not published, see Rebuild
 	suspect  chan struct{} // has one when reading the file has failed
 	damaged  atomic.Uint64 // files set aside
 }
@@ -138,6 +138,7 @@ func Open(path string, opts Options) (*Views, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	v := &Views{path: path, schema: opts.Schema, encode: opts.Encode, upcast: opts.Upcast, log: opts.Logger, suspect: make(chan struct{}, 1)}
+	v.writer.write, v.writer.log = v.write, v.log
 	err := v.open()
 	if errors.Is(err, errDamaged) {
 		err = v.startAnew(err)
@@ -333,13 +334,23 @@ func readMeta(tx *bbolt.Tx) (schema int, position uint64) {
 	return schema, position
 }
 
-// Close closes the file. What was not yet in a transaction is applied again
-// after the next Open.
+// Close writes what is visible, and closes the file. What was applied beyond, or
+// cannot be written, is applied again after the next Open.
 func (v *Views) Close() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.batch = nil
-	return errors.Join(v.settle(), v.db.Load().Close())
+	v.writer.close()
+	return v.db.Load().Close()
+}
+
+// write carries a batch out on the file.
+func (v *Views) write(b *batch) error {
+	err := guard(func() error { return b.write(v.db.Load()) })
+	if errors.Is(err, errDamaged) {
+		v.suspectDamage()
+	}
+	return err
 }
 
 // load brings the state from the file into memory.
@@ -373,8 +384,9 @@ func (v *Views) load() error {
 		}
 	}
 	st.indexKeys()
-	v.newest, v.written = st, st
-	v.durable.Store(st.position)
+	v.newest = st
+	v.reached.Store(st.position)
+	v.writer.durable.Store(st.position)
 	if v.published.Load() == nil {
 		v.published.Store(st)
 	}
@@ -424,19 +436,23 @@ func loadProjects(tx *bbolt.Tx, projects map[string]*domain.Project) error {
 // Position is the position of the last commit that readers can see.
 func (v *Views) Position() uint64 { return v.published.Load().position }
 
-// Durable is the position from which Apply goes on after a restart or failure.
-// What is visible is durable, or was before the file was damaged.
-func (v *Views) Durable() uint64 { return v.durable.Load() }
+// Durable is the position that the file has, from which Apply goes on after a
+// restart. What is visible is in the log, and soon after in the file.
+func (v *Views) Durable() uint64 { return v.writer.durable.Load() }
+
+// Reached is the position behind which Apply goes on, also after an error.
+func (v *Views) Reached() uint64 { return v.reached.Load() }
 
 // Applied is the number of commits applied since Open.
 func (v *Views) Applied() uint64 { return v.applied.Load() }
 
-// Failure is why the views have stopped, or nil while they follow the log.
+// Failure is why the views have stopped, or cannot be written; nil while they
+// follow the log.
 func (v *Views) Failure() error {
 	if err := v.failure.Load(); err != nil {
 		return *err
 	}
-	return nil
+	return v.writer.err()
 }
 
 // Wait returns when readers can see the position, or when ctx is done.
@@ -452,159 +468,6 @@ func (v *Views) Wait(ctx context.Context, position uint64) error {
 			return fmt.Errorf("wait for position %d, now at %d: %w", position, st.position, ctx.Err())
 		}
 	}
-}
-
-// Apply takes the next commit. pending is how many more are known to follow:
-// with 0, everything is made durable and visible before Apply returns; otherwise
-// commits share transactions, each of which is written while the next one is
-// made. After an error nothing since Durable is kept, and the log must be read
-// from there.
-func (v *Views) Apply(rec domain.Recorded, pending uint64) error {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.batch == nil {
-		v.batch = newBatch(v.newest)
-	}
-	v.catchUp.note(v.batch.position, rec.Position+pending)
-	if rec.Position <= v.batch.position {
-		return nil
-	}
-	if err := v.apply(rec, pending); err != nil {
-		err = fmt.Errorf("apply commit %d: %w", rec.Position, errors.Join(err, v.settle()))
-		v.newest, v.batch = v.written, nil
-		v.failed = rec.Position
-		v.failure.Store(&err)
-		return err
-	}
-	if rec.Position >= v.failed { // they catch up, and have come past it
-		v.failure.Store(nil)
-		v.failed = 0
-	}
-	return nil
-}
-
-func (v *Views) apply(rec domain.Recorded, pending uint64) error {
-	if at := v.batch.position; rec.Position != at+1 {
-		return fmt.Errorf("the log has a gap: the last commit was %d", at)
-	}
-	if err := v.batch.apply(rec); err != nil {
-		return err
-	}
-	if pending > 0 && !v.batch.full() && rec.Position > v.failed {
-		return nil
-	}
-	if err := v.flush(pending); err != nil {
-		return err
-	}
-	if pending > 0 && rec.Position > v.failed {
-		return nil
-	}
-	return v.settle()
-}
-
-// flush begins to make the batch durable and then visible. The first time, the
-// views are visible only when they are complete.
-func (v *Views) flush(pending uint64) error {
-	b := v.batch
-	if b.base.position == 0 && pending > 0 {
-		v.building.Store(true)
-	}
-	complete := !v.building.Load() || pending == 0 && b.position >= v.Position()
-	next, err := v.publishable(b, complete)
-	if err != nil {
-		return err
-	}
-	if err := v.settle(); err != nil {
-		return err
-	}
-	writing := make(chan error, 1)
-	v.newest, v.batch, v.writing = next, nil, writing
-	go func() {
-		err := guard(func() error { return b.write(v.db.Load()) })
-		if errors.Is(err, errDamaged) {
-			v.suspectDamage()
-		}
-		if err == nil {
-			v.written = next // settle, which is waited for, comes before anybody reads it
-			v.durable.Store(next.position)
-			v.applied.Add(uint64(b.commits))
-			v.catchUp.log(v.log, next.position, pending)
-			if complete {
-				v.building.Store(false)
-				v.publish(next)
-			}
-		}
-		writing <- err
-	}()
-	return nil
-}
-
-// settle waits for the transaction under way.
-func (v *Views) settle() error {
-	if v.writing == nil {
-		return nil
-	}
-	err := <-v.writing
-	v.writing = nil
-	return err
-}
-
-// publish lets readers see the state.
-func (v *Views) publish(next *state) {
-	previous := v.published.Swap(next)
-	close(previous.next)
-	for id, snap := range previous.snapshots {
-		if next.snapshots[id] != snap {
-			close(snap.superseded)
-		}
-	}
-}
-
-// publishable makes the state after the batch. Only one that is complete is
-// published, and needs snapshots.
-func (v *Views) publishable(b *batch, complete bool) (*state, error) {
-	next := &state{
-		position: b.position, projects: maps.Clone(b.base.projects), snapshots: maps.Clone(b.base.snapshots), uncompiled: !complete,
-		keys: b.base.keys, tokens: b.base.tokens, heads: maps.Clone(b.base.heads), tree: b.tree, next: make(chan struct{}),
-	}
-	maps.Copy(next.projects, b.projects)
-	maps.Copy(next.heads, b.heads)
-	if b.keysTouched {
-		next.indexKeys()
-	}
-	touched := b.touched
-	if b.base.uncompiled {
-		touched = next.environments()
-		maps.DeleteFunc(next.snapshots, func(id EnvironmentID, _ *Snapshot) bool { return touched[id] == "" })
-	}
-	if !complete {
-		return next, nil
-	}
-	for id, key := range touched {
-		p := next.projects[id.Project]
-		env := p.Environments.Get(key)
-		if env == nil || env.ID != id.ID {
-			delete(next.snapshots, id)
-			continue
-		}
-		snap, err := v.compile(next.snapshots[id], p, env, next.heads[id])
-		if err != nil {
-			return nil, err
-		}
-		next.snapshots[id] = snap
-	}
-	return next, nil
-}
-
-// environments are the keys of all that there are.
-func (st *state) environments() map[EnvironmentID]string {
-	all := map[EnvironmentID]string{}
-	for _, p := range st.projects {
-		for key, env := range p.Environments.All() {
-			all[EnvironmentID{p.ID, env.ID}] = key
-		}
-	}
-	return all
 }
 
 // Project returns the project of that id; one that does not exist is empty.
@@ -632,14 +495,17 @@ func (v *Views) Token(hash string) *domain.Token { return v.published.Load().tok
 // Answer tells which commit a client's idempotency key led to, and the hash of
 // the request that it came with. Position 0 means that the key is not known.
 func (v *Views) Answer(project, key string) (position uint64, requestHash string, err error) {
-	err = v.view(func(tx *bbolt.Tx) error {
-		raw := tx.Bucket(bucketAnswers).Get(answerKey(project, key))
-		if raw == nil {
-			return nil
+	parse := func(raw []byte) error {
+		if raw != nil {
+			position, requestHash = binary.BigEndian.Uint64(raw), string(raw[8:])
 		}
-		position, requestHash = binary.BigEndian.Uint64(raw), string(raw[8:])
 		return nil
-	})
+	}
+	k := answerKey(project, key)
+	if raw := v.writer.answer(k); raw != nil {
+		return position, requestHash, parse(raw)
+	}
+	err = v.viewWritten(func(tx *bbolt.Tx) error { return parse(tx.Bucket(bucketAnswers).Get(k)) })
 	return position, requestHash, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"go.etcd.io/bbolt"
 )
@@ -34,10 +35,19 @@ func (b *batch) write(db *bbolt.DB) error {
 		tx.Bucket(bucketCommits).FillPercent = 1 // what comes next goes behind it
 		s := summing(tx)
 		digests := b.digests(tx.Bucket(bucketHeads))
-		made := make(chan map[string][]write, 1)
-		go func() { made <- b.versions(digests) }()
+		var made map[string][]write
+		var digesting sync.WaitGroup
+		digesting.Go(func() { made = b.versions(digests) })
+		defer digesting.Wait() // also where something fails: the batch is changed then
 		if err := writeBuckets(s, b.writes); err != nil {
 			return err
+		}
+		answers := make([]write, 0, len(b.answers))
+		for k, value := range b.answers {
+			answers = append(answers, write{key: []byte(k), value: value})
+		}
+		if err := writeAll(s, bucketAnswers, answers); err != nil {
+			return fmt.Errorf("write answers: %w", err)
 		}
 		if err := b.writeTerms(s); err != nil {
 			return fmt.Errorf("write index: %w", err)
@@ -50,7 +60,8 @@ func (b *batch) write(db *bbolt.DB) error {
 				return fmt.Errorf("drop environment: %w", err)
 			}
 		}
-		if err := writeBuckets(s, <-made); err != nil {
+		digesting.Wait()
+		if err := writeBuckets(s, made); err != nil {
 			return err
 		}
 		for id, p := range b.projects {

@@ -24,6 +24,7 @@ func TestDamagedLog(t *testing.T) {
 	p.do(request{method: "PATCH", path: live + "/features/checkout", body: `{"value":"before"}`}, nil)
 	damagedAt := p.position()
 	p.do(request{method: "PATCH", path: live + "/features/search", body: `{"value":"later"}`}, nil)
+	p.audit("&project=shop") // so that the views' file has it
 	p.kill()
 
 	path := filepath.Join(dir, "nats", "jetstream", "$G", "streams", "FLAGLEDGER", "msgs", "1.blk")

@@ -150,7 +150,7 @@ func (l *ledger) open(ctx context.Context, opts eventstore.Options) (*opened, er
 		return nil, errors.Join(fmt.Errorf("open identity store: %w", err), store.Close())
 	}
 	o := &opened{store: store, persons: persons}
-	o.subscriber.Store(store.Subscriber(l.views.Durable))
+	o.subscriber.Store(store.Subscriber(l.views.Reached))
 	return o, nil
 }
 
@@ -184,7 +184,7 @@ func (l *ledger) keepViews(ctx context.Context, o *opened) error {
 		if err := l.views.Rebuild(damage); err != nil {
 			return err
 		}
-		o.subscriber.Store(o.store.Subscriber(l.views.Durable)) // the one before is closed
+		o.subscriber.Store(o.store.Subscriber(l.views.Reached)) // the one before is closed
 	}
 }
 
@@ -276,7 +276,7 @@ func (l *ledger) ready(ctx context.Context) error {
 		return errors.New("the log has not been reached yet")
 	}
 	if err := l.views.Failure(); err != nil {
-		err = fmt.Errorf("the views have stopped: %w", err)
+		err = fmt.Errorf("the views have stopped, or cannot be written: %w", err)
 		checking, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
 		if log := o.store.Health(checking); log != nil { // a full disk stops both, and this says what to do
