@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -142,8 +143,12 @@ func (l *ledger) open(ctx context.Context, opts eventstore.Options) (*opened, er
 		return nil, errors.Join(fmt.Errorf("find the end of the log: %w", err), store.Close())
 	}
 	undo := collectLess(150) // a fifth less work for a million persons
+	files := ""
+	if opts.Dir != "" {
+		files = filepath.Join(opts.Dir, "nats")
+	}
 	persons, err := identities.Open(ctx, store.JetStream(), identities.Options{
-		Replicas: store.Replicas(), Established: last > 0 && !l.config.acceptLost, MaxTraits: l.config.limits["traits"], Logger: l.log,
+		Replicas: store.Replicas(), Files: files, Established: last > 0 && !l.config.acceptLost, MaxTraits: l.config.limits["traits"], Logger: l.log,
 	})
 	undo()
 	if err != nil {

@@ -7,11 +7,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"flagledger/eventstore/blocks"
 	"flagledger/eventstore/streams"
 )
 
@@ -22,6 +24,7 @@ type follower struct {
 	stream   jetstream.Stream
 	apply    func(context.Context, streams.Message, *loading) error
 	position uint64        // of the last message applied
+	applied  *progress     // where others wait for it
 	loading  *loading      // nil when everything there was is applied
 	loaded   chan struct{} // closed then
 }
@@ -29,21 +32,35 @@ type follower struct {
 // loading collects what the first reading finds unfinished. One follower has it
 // after the other.
 type loading struct {
-	began    time.Time
+	began time.Time
+
+	mu       sync.Mutex // files are read on all processors
 	dropped  []*environment
 	locked   map[*environment]bool // environments with persons, but without a pepper
-	orphaned []string              // subjects of traits without a person
+	orphaned map[string]uint64     // subjects of traits without a person, and the position of the newest
+	deleted  map[uint64]bool       // traits that files still have, by position
+}
+
+// note changes what is collected.
+func (l *loading) note(change func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	change()
 }
 
 // load reads the streams, completes what a crash interrupted, and leaves the
 // followers at work while running lasts. Persons are read first: what is sealed for them needs
 // their keys.
-func (s *Store) load(ctx, running context.Context) error {
+func (s *Store) load(ctx, running context.Context, files string) error {
 	l := &loading{began: s.now(), locked: map[*environment]bool{}}
 	for _, f := range []*follower{
-		{name: PersonsStream, stream: s.persons, apply: s.applyPersons, loading: l, loaded: make(chan struct{})},
-		{name: TraitsStream, stream: s.traits, apply: s.applyTraitsOf, loading: l, loaded: make(chan struct{})},
+		{name: PersonsStream, stream: s.persons, apply: s.applyPersons, applied: &s.applied, loading: l, loaded: make(chan struct{})},
+		{name: TraitsStream, stream: s.traits, apply: s.applyTraitsOf, applied: new(progress), loading: l, loaded: make(chan struct{})},
 	} {
+		l.orphaned, l.deleted = map[string]uint64{}, map[uint64]bool{} // each stream has positions of its own
+		if files != "" {
+			s.readFiles(ctx, f, blocks.Dir(files, f.name))
+		}
 		s.wg.Go(func() { s.follow(running, f) })
 		select {
 		case <-f.loaded:
@@ -73,7 +90,10 @@ func (s *Store) complete(ctx, running context.Context, l *loading) error {
 	} else if err != nil {
 		return fmt.Errorf("complete erasures: %w", err)
 	}
-	for _, subject := range l.orphaned {
+	for subject, newest := range l.orphaned {
+		if l.deleted[newest] {
+			continue // files have older ones, too
+		}
 		if err := s.traits.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
 			return fmt.Errorf("purge %s: %w", subject, err)
 		}
@@ -103,11 +123,46 @@ func (s *Store) read(ctx context.Context, f *follower) error {
 		if err := f.apply(ctx, msg, f.loading); err != nil {
 			return fmt.Errorf("apply %s: %w", msg.Subject, err)
 		}
-		f.position = msg.Position
+		f.moved(msg.Position)
 		if msg.Pending == 0 {
 			f.hasLoaded()
 		}
+		if f.loading == nil {
+			s.tryOverwrite(ctx)
+		}
 	}
+}
+
+// readFiles applies what the files of the stream hold, in which nobody writes yet: an
+// embedded server would send it message by message. When that is not all the server
+// has, it is to send it all the same. The order does not matter: the record of an erased
+// person is passed over behind the mark, and forgotten with the mark before it; of two
+// persons with one identifier, and of two records of traits, the newest stays.
+func (s *Store) readFiles(ctx context.Context, f *follower, dir string) {
+	var read atomic.Uint64
+	last, err := blocks.Read(ctx, dir, func(m blocks.Message) error {
+		if m.Deleted {
+			f.loading.note(func() { f.loading.deleted[m.Position] = true })
+			return nil
+		}
+		read.Add(1)
+		return f.apply(ctx, streams.Message{Position: m.Position, Subject: m.Subject, Data: m.Data, Time: m.Time}, f.loading)
+	})
+	state := f.stream.CachedInfo().State
+	if err == nil && (read.Load() < state.Msgs || last < state.LastSeq) {
+		err = fmt.Errorf("they have %d messages to %d, not %d to %d", read.Load(), last, state.Msgs, state.LastSeq)
+	}
+	if err != nil {
+		s.log.Warn("the files of a stream cannot be read, so the server is asked for each message", "stream", f.name, "error", err)
+		clear(f.loading.orphaned) // not all of them were seen deleted
+		return
+	}
+	f.moved(state.LastSeq)
+}
+
+func (f *follower) moved(position uint64) {
+	f.position = position
+	f.applied.advance(position)
 }
 
 func (f *follower) hasLoaded() {
@@ -139,7 +194,7 @@ func (s *Store) applyPersons(ctx context.Context, msg streams.Message, l *loadin
 		}
 		err = s.applyPerson(ctx, e, subject, position, msg.Data)
 		if l != nil && errors.Is(err, errNoPepper) {
-			l.locked[e] = true
+			l.note(func() { l.locked[e] = true })
 			err = nil
 		}
 	}
@@ -147,14 +202,7 @@ func (s *Store) applyPersons(ctx context.Context, msg streams.Message, l *loadin
 		s.passOver(subject, err) // reading it again would not help
 		err = nil
 	}
-	if err != nil {
-		return err
-	}
-	s.applied.advance(position)
-	if l == nil {
-		s.tryOverwrite(ctx)
-	}
-	return nil
+	return err
 }
 
 // tryOverwrite overwrites what is owed. Whoever erased the person does it too,
@@ -178,7 +226,7 @@ func (s *Store) applyErased(e *environment, whom []byte, l *loading) error {
 	if string(whom) == everyone {
 		s.forgetAll(e)
 		if l != nil {
-			l.dropped = append(l.dropped, e)
+			l.note(func() { l.dropped = append(l.dropped, e) })
 		}
 		return nil
 	}
@@ -247,7 +295,7 @@ func (s *Store) applyTraitsOf(_ context.Context, msg streams.Message, l *loading
 		case l != nil && msg.Time.Before(l.began.Add(-clockMargin)):
 			// The person was stored before this record, and so before persons
 			// were read: it is not there any more.
-			l.orphaned = append(l.orphaned, subject)
+			l.note(func() { l.orphaned[subject] = max(l.orphaned[subject], msg.Position) })
 			return nil
 		}
 		s.strays.add(surrogate)

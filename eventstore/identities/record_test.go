@@ -41,7 +41,7 @@ func TestFormat(t *testing.T) {
 		t.Errorf("decoded %v, %v, %v", got, err, r.check())
 	}
 
-	p := &pepper{1, 2, 3}
+	p := &pepper{secret: [secretSize]byte{1, 2, 3}}
 	if got := p.bucket("ada"); got != 0xcec {
 		t.Errorf("the bucket is %x", got)
 	}
@@ -76,7 +76,7 @@ func unhex(t *testing.T, s string) []byte {
 }
 
 func TestSeal(t *testing.T) {
-	p := &pepper{1}
+	p := &pepper{secret: [secretSize]byte{1}}
 	who := person{identifier: "ada", surrogate: uuid.New()}
 	s := seed{2}
 	who.key = p.key(s)
@@ -108,7 +108,7 @@ func TestSeal(t *testing.T) {
 		if _, err := openPerson(p, payload, "other"); err == nil {
 			t.Error("opened under another subject")
 		}
-		if _, err := openPerson(&pepper{2}, payload, "subject"); err == nil {
+		if _, err := openPerson(&pepper{secret: [secretSize]byte{2}}, payload, "subject"); err == nil {
 			t.Error("opened with another pepper")
 		}
 	}

@@ -8,26 +8,39 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
+	"sync"
 
 	"github.com/google/uuid"
 )
 
+const secretSize = 32
+
 // A pepper is the secret of an environment. Without it, neither can it be told
 // whether a person is known there, nor can anything be read of anyone.
-type pepper [32]byte
+type pepper struct {
+	secret [secretSize]byte
+	macs   sync.Pool // HMACs under the secret, each of which took half its work to make
+}
 
 // A seed is the secret of a person. Overwriting it makes all that was ever
 // sealed for the person unreadable.
-type seed [32]byte
+type seed [secretSize]byte
 
 // A key seals what is stored of a person: AES-256-GCM.
 type key [32]byte
 
-func (p *pepper) derive(purpose string, of []byte) []byte {
-	mac := hmac.New(sha256.New, p[:])
+func (p *pepper) derive(purpose string, of []byte) (derived [sha256.Size]byte) {
+	mac, ok := p.macs.Get().(hash.Hash)
+	if !ok {
+		mac = hmac.New(sha256.New, p.secret[:])
+	}
+	defer p.macs.Put(mac)
+	mac.Reset()
 	mac.Write([]byte(purpose))
 	mac.Write(of)
-	return mac.Sum(nil)
+	mac.Sum(derived[:0])
+	return derived
 }
 
 // buckets is how many subjects the persons of an environment share.
@@ -35,7 +48,8 @@ const buckets = 4096
 
 // bucket is where in the persons stream an identifier belongs.
 func (p *pepper) bucket(identifier string) int {
-	return int(binary.BigEndian.Uint16(p.derive("identifier ", []byte(identifier)))) % buckets
+	derived := p.derive("identifier ", []byte(identifier))
+	return int(binary.BigEndian.Uint16(derived[:])) % buckets
 }
 
 func (p *pepper) key(s seed) key { return key(p.derive("key ", s[:])) }

@@ -154,17 +154,17 @@ func (s *Store) pepper(ctx context.Context, e *environment, create bool) (*peppe
 		}
 		if msg != nil {
 			p := new(pepper)
-			if len(msg.Data) != len(p) {
-				return nil, fmt.Errorf("read %s: a pepper has %d bytes, not %d", subject, len(p), len(msg.Data))
+			if len(msg.Data) != secretSize {
+				return nil, fmt.Errorf("read %s: a pepper has %d bytes, not %d", subject, secretSize, len(msg.Data))
 			}
-			copy(p[:], msg.Data)
+			copy(p.secret[:], msg.Data)
 			e.pepper.CompareAndSwap(nil, p)
 			return p, nil
 		}
 		if !create {
 			return nil, nil
 		}
-		var fresh pepper
+		var fresh [secretSize]byte
 		rand.Read(fresh[:]) // never fails
 		if err := s.publish(ctx, []*message{{subject: subject, payload: fresh[:]}}); err != nil {
 			return nil, err
