@@ -198,15 +198,14 @@ type sdkCase struct {
 
 func (f *sdkFixture) run(t *testing.T, cases []sdkCase) {
 	t.Helper()
-	server := httptest.NewServer(f.handler)
-	defer server.Close()
+	url := servePlainly(t, f.handler)
 	for _, tc := range cases {
 		name := tc.name
 		if name == "" {
 			name = tc.method + " " + tc.path + " " + tc.body[:min(len(tc.body), 80)]
 		}
 		t.Run(name, func(t *testing.T) {
-			status, _, body := f.send(t, server.URL, tc)
+			status, _, body := f.send(t, url, tc)
 			if status != tc.status {
 				t.Errorf("status %d, want %d; body %s", status, tc.status, body)
 			}

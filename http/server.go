@@ -138,6 +138,12 @@ func New(cfg Config) *Server {
 // ServeHTTP answers a request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
 
+// Plain tells of a path whether requests for it are answered from memory, in one
+// piece, so that wire can serve them. Event streams are not.
+func Plain(path string) bool {
+	return strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, ofrepFlags)
+}
+
 // The beginnings of the administration's paths.
 const (
 	pathProject     = "/admin/v1/projects/:project"

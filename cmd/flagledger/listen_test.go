@@ -20,19 +20,26 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"flagledger/http/wire"
 )
 
 // Whoever sends or takes nothing for a while is cut off. The test shortens the times, a hundredth of a second for each second.
 func TestSlowClientsAreCutOff(t *testing.T) {
 	t.Parallel()
-	large := make([]byte, 1<<20)
+	large, huge := make([]byte, 1<<20), make([]byte, 32<<20) // the network buffers some MiB
 	handlerEnded := make(chan error, 1)
 	server := newHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
+		case "/plain/huge":
+			w.Header().Set("Content-Length", strconv.Itoa(len(huge)))
+			_, err := w.Write(huge)
+			handlerEnded <- err
 		case "/body":
 			_, err := io.ReadAll(r.Body)
 			handlerEnded <- err
@@ -52,12 +59,13 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		}
 		*d /= 100
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
+	both := wire.New(server, func(path string) bool { return strings.HasPrefix(path, "/plain/") }, 0)
+	go func() { _ = both.Serve(listener) }()
+	t.Cleanup(func() { _ = both.Close() })
 
 	for _, tc := range []struct {
 		name, sent string
@@ -70,6 +78,11 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 		{"half a chunk", "POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nhalf", true, true},
 		{"nothing after an answer", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", true, false},
 		{"what reads nothing", "GET /large HTTP/1.1\r\nHost: a\r\n\r\n", false, true},
+		{"half a plain body", "POST /plain/body HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf", true, false},
+		{"nothing after a plain answer", "GET /plain/ HTTP/1.1\r\nHost: a\r\n\r\n", true, false},
+		{"half a header after a plain answer", "GET /plain/ HTTP/1.1\r\nHost: a\r\n\r\nGET /pl", true, false},
+		{"half a body after a plain answer", "GET /plain/ HTTP/1.1\r\nHost: a\r\n\r\nPOST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf", true, true},
+		{"what reads no plain answer", "GET /plain/huge HTTP/1.1\r\nHost: a\r\n\r\n", false, true},
 	} {
 		conn, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {
@@ -115,7 +128,7 @@ func TestTLS(t *testing.T) {
 	p := serving(t, nil, "--data-dir", filepath.Join(dir, "data"), "--tls-cert", filepath.Join(dir, "cert.pem"), "--tls-key", filepath.Join(dir, "key.pem"))
 	address := strings.TrimPrefix(p.url, "http://")
 	ask := func(config *tls.Config) (int, error) {
-		transport := &http.Transport{TLSClientConfig: config}
+		transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
 		defer transport.CloseIdleConnections()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+address+"/healthz", nil)
 		if err != nil {
@@ -124,6 +137,9 @@ func TestTLS(t *testing.T) {
 		res, err := (&http.Client{Transport: transport}).Do(req)
 		if err != nil {
 			return 0, err
+		}
+		if res.ProtoMajor != 2 {
+			t.Errorf("the answer is %s", res.Proto)
 		}
 		if got := res.Header.Get("Strict-Transport-Security"); got != "max-age=31536000" {
 			t.Errorf("Strict-Transport-Security is %q", got)

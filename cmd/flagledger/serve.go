@@ -27,6 +27,7 @@ import (
 	"flagledger/eventstore/checkpoints"
 	"flagledger/eventstore/streams"
 	httpapi "flagledger/http"
+	"flagledger/http/wire"
 	"flagledger/migrations"
 	"flagledger/projections"
 )
@@ -220,7 +221,6 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
 		TokenRate: c.adminRate, KeyRate: c.sdkRate, GuessRate: c.guessRate, MaxStreams: c.maxStreams,
 	})
-	listener = httpapi.Listener(listener, c.maxConns)
 	if c.pprof != "" {
 		profiles, err := listenPprof(c.pprof)
 		if err != nil {
@@ -235,13 +235,13 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	if c.tlsCert != "" {
 		handler = strictTransport(api)
 	}
-	server := newHTTPServer(handler, logger)
+	server := wire.New(newHTTPServer(handler, logger), httpapi.Plain, c.maxConns)
 	failed := make(chan error, 2)
 	go func() {
 		if c.tlsCert != "" {
 			failed <- server.ServeTLS(listener, c.tlsCert, c.tlsKey)
 		} else {
-			failed <- server.Serve(listener)
+			failed <- server.Serve(listener.(*net.TCPListener))
 		}
 	}()
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the log is followed until the last request is answered
@@ -272,7 +272,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 // have deadlines of their own, for each part.
 func newHTTPServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: handler, ConnContext: httpapi.ConnContext, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 60 * time.Second,
 		IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12},
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
@@ -288,7 +288,7 @@ func strictTransport(next http.Handler) http.Handler {
 
 // endRequests lets requests end that are under way, and cuts off what does not
 // end in time, such as a client that says nothing.
-func endRequests(server *http.Server, logger *slog.Logger) error {
+func endRequests(server *wire.Server, logger *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(context.Background(), requestsWithin)
 	defer cancel()
 	err := server.Shutdown(ctx)
