@@ -89,16 +89,16 @@ func TestPlainAnswers(t *testing.T) {
 	}
 	_ = raw(t, theirs, strings.Join(requests, "")) // stores what they store
 	before := plain.Load()
-	var want string
+	var want strings.Builder
 	for _, request := range requests {
 		one := raw(t, theirs, request)
 		if got := raw(t, ours, request); got != one {
 			t.Errorf("%q is answered\n%s\nwant\n%s", request, got, one)
 		}
-		want += one
+		want.WriteString(one)
 	}
-	if got := raw(t, ours, strings.Join(requests, "")); got != want {
-		t.Errorf("one after the other they are answered\n%s\nwant\n%s", got, want)
+	if got := raw(t, ours, strings.Join(requests, "")); got != want.String() {
+		t.Errorf("one after the other they are answered\n%s\nwant\n%s", got, want.String())
 	}
 	if got, want := plain.Load()-before, int64(2*len(requests)); got != want {
 		t.Errorf("wire has answered %d requests, want %d", got, want)

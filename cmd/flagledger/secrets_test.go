@@ -155,7 +155,7 @@ func signingKey(t *testing.T, dir string) string {
 	}
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "PRIVATE+KEY+") {
-			return line[strings.LastIndex(line, "+")+1 : len(line)-1]
+			return strings.TrimSuffix(strings.SplitN(line, "+", 5)[4], "\n") // PRIVATE+KEY+name+hash+key, where the key may have a + of its own
 		}
 	}
 	t.Fatalf("%s has no private key: %d bytes", path, len(text))

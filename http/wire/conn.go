@@ -110,7 +110,9 @@ func (c *conn) read(room int) error {
 // handle answers the request, and tells whether another one may come.
 func (c *conn) handle() (open bool) {
 	defer func() {
-		if v := recover(); v != nil && v != http.ErrAbortHandler {
+		switch v := recover(); v {
+		case nil, http.ErrAbortHandler:
+		default:
 			c.server.logf("http: panic serving %v: %v\n%s", c.RemoteAddr(), v, debug.Stack())
 		}
 	}()

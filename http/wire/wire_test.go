@@ -219,26 +219,26 @@ func TestSequences(t *testing.T) {
 	ours, theirs := both(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
-		var all string
+		var all strings.Builder
 		for range 1 + random.IntN(8) {
 			few := requests[:20] // plain ones
 			if random.IntN(4) == 0 {
 				few = requests
 			}
-			all += few[random.IntN(len(few))]
+			all.WriteString(few[random.IntN(len(few))])
 		}
-		all += "GET /plain/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-		want := exchange(t, theirs, all)
-		if got := exchange(t, ours, all); got != want {
-			t.Fatalf("%.3000q is answered\n%.3000q, want\n%.3000q", all, got, want)
+		all.WriteString("GET /plain/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		want := exchange(t, theirs, all.String())
+		if got := exchange(t, ours, all.String()); got != want {
+			t.Fatalf("%.3000q is answered\n%.3000q, want\n%.3000q", all.String(), got, want)
 		}
 		var pieces []string
-		for rest := all; rest != ""; {
+		for rest := all.String(); rest != ""; {
 			n := 1 + random.IntN(min(len(rest), 1+random.IntN(2000)))
 			pieces, rest = append(pieces, rest[:n]), rest[n:]
 		}
 		if got := exchange(t, ours, pieces...); got != want {
-			t.Fatalf("%.3000q in %d pieces is answered\n%.3000q, want\n%.3000q", all, len(pieces), got, want)
+			t.Fatalf("%.3000q in %d pieces is answered\n%.3000q, want\n%.3000q", all.String(), len(pieces), got, want)
 		}
 	}
 }
