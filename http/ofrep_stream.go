@@ -111,22 +111,24 @@ func (o *ofrep) stream(c echo.Context) error {
 	retry := time.Second + rand.N(2*time.Second) // not all at once
 	first := fmt.Appendf(nil, "retry: %d\n\n", retry.Milliseconds())
 	if c.Request().Header.Get("Last-Event-ID") != revision(id, snapshot) {
-		first = appendRefetch(first, id, snapshot)
+		first = append(first, refetchEvent(id, snapshot)...)
 	}
-	return o.follow(c, id, snapshot, first, nil, 0, func(s *projections.Snapshot, changed bool) []byte {
+	return o.follow(c, id, snapshot, first, 0, 0, func(s *projections.Snapshot, changed bool) []byte {
 		switch {
 		case !o.opens(token, s):
 			return nil
 		case changed:
-			return appendRefetch(nil, id, s)
+			return refetchEvent(id, s)
 		default:
 			return heartbeatEvent
 		}
 	})
 }
 
-// appendRefetch writes the event that tells of a snapshot.
-func appendRefetch(b []byte, id projections.EnvironmentID, s *projections.Snapshot) []byte {
-	revision := revision(id, s)
-	return fmt.Appendf(b, "id: %s\nevent: message\ndata: {\"type\":\"refetchEvaluation\",\"etag\":%q,\"lastModified\":%d}\n\n", revision, revision, s.Updated.Unix())
+// refetchEvent is the event that tells of a snapshot.
+func refetchEvent(id projections.EnvironmentID, s *projections.Snapshot) []byte {
+	return s.Keep("refetch event", func(s *projections.Snapshot) any {
+		revision := revision(id, s)
+		return fmt.Appendf(nil, "id: %s\nevent: message\ndata: {\"type\":\"refetchEvaluation\",\"etag\":%q,\"lastModified\":%d}\n\n", revision, revision, s.Updated.Unix())
+	}).([]byte)
 }
