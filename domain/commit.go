@@ -106,10 +106,11 @@ func KnownSources() string {
 	return strings.Join(names, ", ")
 }
 
-// envelope is the wire form of a commit: events become {type, data} pairs.
-type envelope struct {
+// envelope is the wire form of a commit: events become {type, data} pairs, which
+// are read as RawEvent and written as typedEvent.
+type envelope[E RawEvent | typedEvent] struct {
 	*plainCommit
-	Events []RawEvent `json:"events"`
+	Events []E `json:"events"`
 }
 
 type plainCommit Commit // Commit without its methods
@@ -120,25 +121,26 @@ type RawEvent struct {
 	Data json.RawMessage `json:"data"`
 }
 
+type typedEvent struct {
+	Type string `json:"type"`
+	Data Event  `json:"data"`
+}
+
 // MarshalJSON writes the recorded form.
 func (c Commit) MarshalJSON() ([]byte, error) {
-	raw := make([]RawEvent, len(c.Events))
+	events := make([]typedEvent, len(c.Events))
 	for i, e := range c.Events {
-		data, err := json.Marshal(e)
-		if err != nil {
-			return nil, fmt.Errorf("encode event %d (%s): %w", i, e.EventType(), err)
-		}
-		raw[i] = RawEvent{Type: e.EventType(), Data: data}
+		events[i] = typedEvent{e.EventType(), e}
 	}
 	p := plainCommit(c)
-	return json.Marshal(envelope{plainCommit: &p, Events: raw})
+	return json.Marshal(envelope[typedEvent]{&p, events})
 }
 
 // DecodeCommit reads the recorded form. Each event passes through upcast
 // first, which brings older versions to the current one (nil: none needed).
 func DecodeCommit(payload []byte, upcast func(RawEvent) (RawEvent, error)) (Commit, error) {
 	var p plainCommit
-	env := envelope{plainCommit: &p}
+	env := envelope[RawEvent]{plainCommit: &p}
 	if err := json.Unmarshal(payload, &env); err != nil {
 		return Commit{}, fmt.Errorf("decode commit: %w", err)
 	}

@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -37,7 +36,7 @@ func encode(c domain.Commit) (*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, err := json.Marshal(c)
+	payload, err := c.MarshalJSON() // what json.Marshal would go through once more
 	if err != nil {
 		return nil, fmt.Errorf("encode commit %s: %w", c.ID, err)
 	}
@@ -104,6 +103,7 @@ const (
 func wrap(m Message) *message.Message {
 	id := m.commitID()
 	w := message.NewMessage(id, m.Payload)
+	w.Metadata = make(message.Metadata, len(m.Header)+8) // with those below and of the delivery
 	for name, values := range m.Header {
 		w.Metadata[name] = values[0]
 	}
