@@ -279,6 +279,9 @@ func (at sdkAccess) hides(o *evaluation.Outcome) bool {
 // shown leaves out the outcomes that the key is not shown, in place.
 func (at sdkAccess) shown(outcomes []*evaluation.Outcome) []*evaluation.Outcome {
 	hidesDisabled, shown := at.hidesDisabled(), outcomes[:0]
+	if !hidesDisabled && (at.server || !at.snapshot.Evaluation.HasServerKeyOnly()) {
+		return outcomes // which are not looked at one by one, mostly
+	}
 	for _, o := range outcomes {
 		if (at.server || !o.Flag.ServerKeyOnly) && (o.Enabled || !hidesDisabled) {
 			shown = append(shown, o)

@@ -29,14 +29,14 @@ type Environment struct {
 	flagIndex  map[string]int32
 	candidates []candidate // for each flag in turn, its overrides in their order and the environment's state
 	firstOf    []int32     // where a flag's begin
+	hasSecrets bool        // some flag is ServerKeyOnly
 
-	segments   []*CompiledSegment // the listed ones, then those that only an override knows
-	listed     int
-	slots      []int32 // for each segment in turn, the places in properties of its properties
-	firstSlot  []int32 // where a segment's begin
-	splits     []place // for each segment in turn, where its % splits are hashed
-	firstSplit []int32 // where a segment's begin
-	batches    []batch
+	segments  []*CompiledSegment // the listed ones, then those that only an override knows
+	listed    int
+	rules     []compiledRule // for each segment its rule, on the places of properties
+	slots     []int32        // for each segment in turn, the places in properties of its properties
+	firstSlot []int32        // where a segment's begin
+	batches   []batch
 
 	properties []lookup
 	traitIndex map[string]int32 // the names of all traits that a property can be
@@ -81,6 +81,7 @@ func NewEnvironment(key, name string, flags []*Flag, segments []*CompiledSegment
 	e.candidates = make([]candidate, 0, states)
 	for i, f := range flags {
 		e.flagIndex[f.Name] = int32(i)
+		e.hasSecrets = e.hasSecrets || f.ServerKeyOnly
 		e.firstOf[i] = int32(len(e.candidates))
 		for j := range f.overrides {
 			s := f.overrides[j].segment
@@ -95,7 +96,12 @@ func NewEnvironment(key, name string, flags []*Flag, segments []*CompiledSegment
 		e.candidates = append(e.candidates, f.state.candidate(everybody))
 	}
 	e.placeProperties()
-	e.placeHashes()
+	// What is asked together should be in one batch: the splits of the environment's states, which everybody meets who is
+	// in no override, then those of segments, then those of overrides.
+	p := newPlacing(e)
+	p.states(false)
+	e.placeRules(p)
+	p.states(true)
 	return e
 }
 
@@ -126,8 +132,31 @@ func (e *Environment) placeProperties() {
 	}
 }
 
+// placeRules copies the segments' rules for this environment: all lie together in their order, and their conditions too,
+// so that an evaluation waits less for memory.
+func (e *Environment) placeRules(p *placing) {
+	used := make([]bool, len(e.segments))
+	for _, c := range e.candidates {
+		if c.segment != everybody {
+			used[c.segment] = true
+		}
+	}
+	conditions := 0
+	for _, s := range e.segments {
+		conditions += s.conditions
+	}
+	p.conditions = make([]compiledCondition, 0, conditions)
+	e.rules = make([]compiledRule, len(e.segments))
+	for i, s := range e.segments {
+		e.rules[i] = p.rule(s.rule, e.slots[e.firstSlot[i]:], used[i])
+	}
+}
+
 // Flags returns the flags in their order. The slice must not be changed.
 func (e *Environment) Flags() []*Flag { return e.flags }
+
+// HasServerKeyOnly reports whether one of the flags is ServerKeyOnly.
+func (e *Environment) HasServerKeyOnly() bool { return e.hasSecrets }
 
 // Flag returns the flag of that name, nil when there is none.
 func (e *Environment) Flag(name string) *Flag {
@@ -220,7 +249,7 @@ type evaluator struct {
 	traits   []int32   // for each of env.traitIndex the place of the trait in id.Traits, counted from 1
 	operands []operand // for each of env.properties
 	segments []verdict // for each of env.segments
-	splits   []place   // of the segment that is being looked at
+	hashing  place     // of the condition that is being looked at
 	steps    []uint16  // for each place in env.batches the step on the line, counted from 1; empty to hash one by one
 
 	text, hash []byte // scratch space
@@ -231,6 +260,8 @@ type operand struct {
 	Value
 	looked  bool // whether the value has been looked up
 	scanned bool // whether version is that of the text
+	hashed  bool // whether hash is that of the text, for lists
+	hash    uint64
 	version version
 }
 
@@ -267,7 +298,7 @@ func (e *Environment) begin(id *Identity) *evaluator {
 
 // end gives the evaluator back. It keeps nothing of the identity alive.
 func (ev *evaluator) end() {
-	ev.env, ev.id, ev.splits = nil, nil, nil
+	ev.env, ev.id = nil, nil
 	clear(ev.operands)
 	evaluators.Put(ev)
 }
@@ -307,17 +338,11 @@ func (ev *evaluator) pick(c *candidate) *Outcome {
 func (ev *evaluator) inSegment(i int32) bool {
 	if ev.segments[i] == unknown {
 		ev.segments[i] = outside
-		if ev.look(i).holds(ev, ev.env.slots[ev.env.firstSlot[i]:]) {
+		if ev.env.rules[i].holds(ev) {
 			ev.segments[i] = inside
 		}
 	}
 	return ev.segments[i] == inside
-}
-
-// look begins to look at segment i.
-func (ev *evaluator) look(i int32) *CompiledSegment {
-	ev.splits = ev.env.splits[ev.env.firstSplit[i]:]
-	return ev.env.segments[i]
 }
 
 // operand is what the property in a slot is for the identity; null when it is nothing. It is looked up once.

@@ -80,7 +80,7 @@ func (e *Environment) ExplainSegment(s *CompiledSegment, id *Identity) SegmentTr
 }
 
 func (ev *evaluator) explain(segment int32) SegmentTrace {
-	s := ev.look(segment)
+	s := ev.env.segments[segment]
 	rules := ev.explainRules(s.rules, s.source, ev.env.slots[ev.env.firstSlot[segment]:])
 	matched := len(rules) > 0
 	for _, r := range rules {

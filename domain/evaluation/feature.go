@@ -45,15 +45,17 @@ type Feature struct {
 
 // Outcome is one possible answer of a flag. It is immutable and shared by all evaluations that come to it.
 type Outcome struct {
-	Flag     *Flag
-	Enabled  bool
+	// What an answer with all flags looks at lies together, mostly in one line of the cache.
+	Flag    *Flag
+	Body    []byte // what the encode hook made of this outcome
+	Slot    uint32 // the hook's: where it counts this outcome
+	Enabled bool
+
 	Value    Value
 	Reason   string           // "DEFAULT", "TARGETING_MATCH; segment=<name>" or "SPLIT; weight=<percent>"
 	Variant  string           // the variant's key, "control", or "" for null: not split, or a variant without a key
 	Segment  *CompiledSegment // the segment whose override decided; nil when none did
 	Metadata any              // of the state
-	Body     []byte           // what the encode hook made of this outcome
-	Slot     uint32           // the hook's: where it counts this outcome
 }
 
 // Flag is a Feature made ready to be evaluated: all its outcomes exist. It is immutable and may be shared.

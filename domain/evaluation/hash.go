@@ -32,25 +32,24 @@ func position(step uint64) float64 { return float64(step) / lastStep * 100 }
 // md5Mod9999 is the MD5 sum, read as a big-endian number of 128 bits, modulo 9999.
 func md5Mod9999(data []byte) uint64 {
 	sum := md5.Sum(data)
-	return mod9999(binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:]))
+	return mod9999(binary.BigEndian.Uint32(sum[0:]), binary.BigEndian.Uint32(sum[4:]), binary.BigEndian.Uint32(sum[8:]), binary.BigEndian.Uint32(sum[12:]))
 }
 
-// mod9999 is a number of 128 bits modulo 9999. The divisor is constant, so that
-// the compiler needs no division, which would take a quarter of the time of the sum.
-func mod9999(high, low uint64) uint64 {
-	const wrap = (1 << 64) % 9999
-	return (high%9999*wrap + low%9999) % 9999
+// mod9999 is a number of 128 bits modulo 9999; a has the highest 32. The divisor is constant, so that the compiler needs no
+// division, which would take a quarter of the time of the sum.
+func mod9999(a, b, c, d uint32) uint64 {
+	const wrapA, wrapB, wrapC = (1 << 96) % 9999, (1 << 64) % 9999, (1 << 32) % 9999
+	return (uint64(a)*wrapA + uint64(b)*wrapB + uint64(c)*wrapC + uint64(d)) % 9999 // of less than 2^48
 }
 
 // A batch is the salts of up to sixteen splits that hash the same text, all of the same length. Where the processor can
 // (md5x.Fast), the first of them that an evaluation of all flags asks for brings the others with it.
 type batch struct {
-	property int32 // what is hashed, the place in Environment.properties, or theIdentityKey
-	salts    int   // how many there are
+	salts    int // how many there are
 	prefixes md5x.Prefixes
 }
 
-// theIdentityKey is what a batch hashes when it is not the value of a property.
+// theIdentityKey stands for the property that splits hash which hash no property's value.
 const theIdentityKey = -1
 
 // fewestSalts is for how many salts a batch takes less time than they do one by one.
@@ -64,61 +63,70 @@ const alone place = -1
 
 func (p place) batch() int { return int(p) / md5x.Lanes }
 
-// placeHashes puts the splits into batches: those of the environment's states first, which everybody meets who is in no
-// override, then those of segments, then those of overrides. What is not asked together should not be in one batch.
-func (e *Environment) placeHashes() {
-	type kind struct {
-		property int32
-		length   int
+// placing finds places for what an environment is assembled of.
+type placing struct {
+	env        *Environment
+	unfilled   map[sameLength]int // batches that may have room
+	conditions []compiledCondition
+}
+
+// sameLength is what salts in a batch have in common.
+type sameLength struct {
+	property int32
+	length   int
+}
+
+func newPlacing(e *Environment) *placing { return &placing{env: e, unfilled: map[sameLength]int{}} }
+
+// salt finds a place for one more salt that is hashed with the property.
+func (p *placing) salt(property int32, salt string) place {
+	if !md5x.Fast || len(salt)+1 > md5x.MaxPrefix {
+		return alone
 	}
-	unfilled := map[kind]int{}
+	e, kind := p.env, sameLength{property, len(salt)}
+	at, ok := p.unfilled[kind]
+	if !ok || e.batches[at].salts == md5x.Lanes {
+		at = len(e.batches)
+		p.unfilled[kind] = at
+		e.batches = append(e.batches, batch{})
+	}
+	b := &e.batches[at]
 	var prefix [md5x.MaxPrefix]byte
-	placeOf := func(property int32, salt string) place {
-		if !md5x.Fast || len(salt)+1 > md5x.MaxPrefix {
-			return alone
-		}
-		k := kind{property, len(salt)}
-		at, ok := unfilled[k]
-		if !ok || e.batches[at].salts == md5x.Lanes {
-			at = len(e.batches)
-			unfilled[k] = at
-			e.batches = append(e.batches, batch{property: property})
-		}
-		b := &e.batches[at]
-		b.prefixes.Put(b.salts, append(append(prefix[:0], salt...), ','))
-		b.salts++
-		return place(at*md5x.Lanes + b.salts - 1)
-	}
-	used := make([]bool, len(e.segments))
-	for i := range e.candidates {
-		c := &e.candidates[i]
-		switch {
-		case c.segment != everybody:
-			used[c.segment] = true
-		case c.plain == nil:
-			c.hash = placeOf(theIdentityKey, c.state.seed)
+	b.prefixes.Put(b.salts, append(append(prefix[:0], salt...), ','))
+	b.salts++
+	return place(at*md5x.Lanes + b.salts - 1)
+}
+
+// states places the splits of the environment's states, or those of overrides.
+func (p *placing) states(overrides bool) {
+	for i := range p.env.candidates {
+		if c := &p.env.candidates[i]; c.plain == nil && (c.segment != everybody) == overrides {
+			c.hash = p.salt(theIdentityKey, c.state.seed)
 		}
 	}
-	e.firstSplit = make([]int32, len(e.segments))
-	for i, s := range e.segments {
-		e.firstSplit[i] = int32(len(e.splits))
-		for _, property := range s.splits {
-			at := alone
-			if used[i] {
-				slot := e.slots[e.firstSlot[i]+property]
-				if e.properties[slot].source == fromSplitKey {
-					slot = theIdentityKey
-				}
-				at = placeOf(slot, s.Key)
+}
+
+// rule is a segment's rule on the places of the environment's properties, and of its splits when the segment is used.
+func (p *placing) rule(r compiledRule, slots []int32, used bool) compiledRule {
+	first := len(p.conditions)
+	for _, c := range r.conditions {
+		c.property = slots[c.property]
+		if s, ok := c.test.(*split); ok && used {
+			of := c.property
+			if p.env.properties[of].source == fromSplitKey {
+				of = theIdentityKey
 			}
-			e.splits = append(e.splits, at)
+			c.hash = p.salt(of, s.salt)
 		}
+		p.conditions = append(p.conditions, c)
 	}
-	for i := range e.candidates {
-		if c := &e.candidates[i]; c.segment != everybody && c.plain == nil {
-			c.hash = placeOf(theIdentityKey, c.state.seed)
-		}
+	r.conditions = p.conditions[first:len(p.conditions):len(p.conditions)]
+	rules := make([]compiledRule, len(r.rules))
+	for i := range rules {
+		rules[i] = p.rule(r.rules[i], slots, used)
 	}
+	r.rules = rules
+	return r
 }
 
 // bucket is where salt and text are on the line. The text is that of all splits in the batch of the place.
@@ -141,8 +149,7 @@ func (ev *evaluator) hashBatch(batch int, text []byte) {
 	ev.hash = ev.env.batches[batch].prefixes.Sum(&sums, text, ev.hash)
 	steps := ev.steps[batch*md5x.Lanes:][:md5x.Lanes]
 	for lane := range steps {
-		high := uint64(bits.ReverseBytes32(sums[0][lane]))<<32 | uint64(bits.ReverseBytes32(sums[1][lane]))
-		low := uint64(bits.ReverseBytes32(sums[2][lane]))<<32 | uint64(bits.ReverseBytes32(sums[3][lane]))
-		steps[lane] = uint16(mod9999(high, low)) + 1
+		a, b, c, d := sums[0][lane], sums[1][lane], sums[2][lane], sums[3][lane] // as a big-endian number
+		steps[lane] = uint16(mod9999(bits.ReverseBytes32(a), bits.ReverseBytes32(b), bits.ReverseBytes32(c), bits.ReverseBytes32(d))) + 1
 	}
 }

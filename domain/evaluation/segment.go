@@ -12,10 +12,10 @@ type CompiledSegment struct {
 	Name string
 
 	rules      []compiledRule
-	short      []compiledRule // the same without rules that only wrap another one; see unwrapped
-	properties []property     // what the conditions look at, each once; conditions hold an index into it
-	splits     []int32        // for each % split the index in properties of what it hashes
-	source     []Rule         // what rules was made of, for Explain
+	rule       compiledRule // all of rules in one, made for evaluation; see unwrapped
+	conditions int          // how many it has
+	properties []property   // what the conditions look at, each once; conditions hold an index into it
+	source     []Rule       // what rules was made of, for Explain
 }
 
 // compiledRule is a Rule; stopOn and then say how its parts are joined: the first part that is stopOn makes the rule
@@ -29,9 +29,10 @@ type compiledRule struct {
 // compiledCondition is a Condition whose value has been read.
 type compiledCondition struct {
 	test     predicate // of a value that is there
-	property int32
-	place    int32 // in the conditions of the rule it was made of
-	missing  bool  // the outcome when there is no value
+	property int32     // the index in the segment's properties; in an environment, the place in its own
+	place    int32     // in the conditions of the rule it was made of
+	hash     place     // of a % split
+	missing  bool      // the outcome when there is no value
 }
 
 // predicate is what an operator says of a value, null excepted. The evaluator is there for its scratch space.
@@ -48,22 +49,28 @@ func CompileSegment(s Segment) (*CompiledSegment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile segment %s (%s): %w", s.Key, s.Name, err)
 	}
-	c.rules, c.short = rules, unwrapped(rules)
+	c.rules = rules
+	if c.rule = unwrapped(compiledRule{rules: rules}); len(rules) == 0 {
+		c.rule = nobody
+	}
 	return c, nil
 }
 
+// nobody is the rule that does not hold: none of nothing, which always does.
+var nobody = compiledRule{stopOn: true, then: false, rules: make([]compiledRule, 1)}
+
 // unwrapped leaves out what makes rules slower and not different: an ALL or ANY of nothing but one rule is that rule.
 // Dashboards write segments in this way, each of them.
-func unwrapped(rules []compiledRule) []compiledRule {
-	short := make([]compiledRule, len(rules))
-	for i, r := range rules {
-		for len(r.conditions) == 0 && len(r.rules) == 1 && r.stopOn == r.then { // NONE is where they differ
-			r = r.rules[0]
-		}
-		r.rules = unwrapped(r.rules)
-		short[i] = r
+func unwrapped(r compiledRule) compiledRule {
+	for len(r.conditions) == 0 && len(r.rules) == 1 && r.stopOn == r.then { // NONE is where they differ
+		r = r.rules[0]
 	}
-	return short
+	rules := make([]compiledRule, len(r.rules))
+	for i := range rules {
+		rules[i] = unwrapped(r.rules[i])
+	}
+	r.rules = rules
+	return r
 }
 
 func (c *CompiledSegment) compileRules(rules []Rule) ([]compiledRule, error) {
@@ -86,15 +93,12 @@ func (c *CompiledSegment) compileRules(rules []Rule) ([]compiledRule, error) {
 			if err != nil {
 				return nil, fmt.Errorf("condition %s on %q: %w", condition.ID, condition.Property, err)
 			}
-			property := c.propertyOf(condition)
-			if s, ok := test.(*split); ok {
-				s.index = len(c.splits)
-				c.splits = append(c.splits, property)
-			}
+			c.conditions++
 			to.conditions[j] = compiledCondition{
 				test:     test,
-				property: property,
+				property: c.propertyOf(condition),
 				place:    int32(j),
+				hash:     alone,
 				missing:  condition.Operator == IsNotSet,
 			}
 		}
@@ -168,32 +172,22 @@ func cost(p predicate) int {
 	}
 }
 
-// holds reports whether the identity is in the segment. slots tells the evaluator's place of each of c.properties.
-func (c *CompiledSegment) holds(ev *evaluator, slots []int32) bool {
-	for i := range c.short {
-		if !c.short[i].holds(ev, slots) {
-			return false
-		}
-	}
-	return len(c.short) > 0
+func (r *compiledRule) holds(ev *evaluator) bool {
+	return r.conditionsHold(ev) && r.rulesHold(ev)
 }
 
-func (r *compiledRule) holds(ev *evaluator, slots []int32) bool {
-	return r.conditionsHold(ev, slots) && r.rulesHold(ev, slots)
-}
-
-func (r *compiledRule) conditionsHold(ev *evaluator, slots []int32) bool {
+func (r *compiledRule) conditionsHold(ev *evaluator) bool {
 	for i := range r.conditions {
-		if c := &r.conditions[i]; c.holds(ev.operand(slots[c.property]), ev) == r.stopOn {
+		if c := &r.conditions[i]; c.holds(ev.operand(c.property), ev) == r.stopOn {
 			return r.then
 		}
 	}
 	return len(r.conditions) == 0 || !r.then
 }
 
-func (r *compiledRule) rulesHold(ev *evaluator, slots []int32) bool {
+func (r *compiledRule) rulesHold(ev *evaluator) bool {
 	for i := range r.rules {
-		if r.rules[i].holds(ev, slots) == r.stopOn {
+		if r.rules[i].holds(ev) == r.stopOn {
 			return r.then
 		}
 	}
@@ -204,5 +198,6 @@ func (c *compiledCondition) holds(v *operand, ev *evaluator) bool {
 	if v.kind == KindNull {
 		return c.missing
 	}
+	ev.hashing = c.hash
 	return c.test.holds(v, ev)
 }

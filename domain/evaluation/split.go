@@ -5,7 +5,6 @@ package evaluation
 type split struct {
 	salt    string
 	percent float64
-	index   int // in the segment's splits
 }
 
 func compileSplit(salt, value string) predicate {
@@ -20,5 +19,5 @@ func (s *split) holds(v *operand, ev *evaluator) bool { return s.bucket(v, ev) <
 
 func (s *split) bucket(v *operand, ev *evaluator) float64 {
 	ev.text = appendPython(ev.text[:0], v.Value)
-	return ev.bucket(ev.splits[s.index], s.salt, ev.text)
+	return ev.bucket(ev.hashing, s.salt, ev.text)
 }
