@@ -16,6 +16,7 @@ type conn struct {
 	*tcpConn
 	in      []byte      // what was read, and is of no request that is answered
 	waits   atomic.Bool // for the first byte of a request
+	remote  string      // the client's address
 	request request
 	answer  answer
 
@@ -35,6 +36,7 @@ var errOther = errors.New("not a plain request")
 func (c *conn) serve() {
 	defer c.server.end(c)
 	c.now = time.Now()
+	c.remote = c.RemoteAddr().String()
 	c.answer.conn, c.answer.header = c, http.Header{}
 	for patience := c.server.HTTP.ReadHeaderTimeout; ; patience = c.server.HTTP.IdleTimeout {
 		size, err := c.next(patience)
@@ -116,6 +118,7 @@ func (c *conn) handle() (open bool) {
 			c.server.logf("http: panic serving %v: %v\n%s", c.RemoteAddr(), v, debug.Stack())
 		}
 	}()
+	c.request.RemoteAddr = c.remote
 	c.server.HTTP.Handler.ServeHTTP(&c.answer, &c.request.Request)
 	return c.answer.finish()
 }

@@ -57,7 +57,8 @@ func handler(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, err := io.ReadAll(r.Body)
-	_, _ = fmt.Fprintf(w, "%s %s %q %s %d %v %.200v: %x %v", r.Method, r.URL, r.Host, r.Proto, r.ContentLength, r.TransferEncoding, r.Header, sha256.Sum256(body), err)
+	from, _, _ := net.SplitHostPort(r.RemoteAddr)
+	_, _ = fmt.Fprintf(w, "%s: %s %s %q %s %d %v %.200v: %x %v", from, r.Method, r.URL, r.Host, r.Proto, r.ContentLength, r.TransferEncoding, r.Header, sha256.Sum256(body), err)
 }
 
 // requests are told apart by what is in their way of being answered.
