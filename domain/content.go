@@ -130,18 +130,14 @@ type part struct {
 type partContent struct {
 	canonical []byte
 	shared    bool       // by environments
-	expanded  *expansion // kept where it is shared; nil: not needed yet
+	expanded  *expansion // nil: not needed yet, or not any more
 }
 
 func (c *partContent) expand() *expansion {
-	if c.expanded != nil {
-		return c.expanded
+	if c.expanded == nil {
+		c.expanded = (*expansion)(sha3.SumSHAKE128(c.canonical, len(expansion{})))
 	}
-	e := (*expansion)(sha3.SumSHAKE128(c.canonical, len(expansion{})))
-	if c.shared {
-		c.expanded = e
-	}
-	return e
+	return c.expanded
 }
 
 // same tells whether two parts are alike; nil is a part that is not there.
@@ -149,31 +145,88 @@ func (c *partContent) same(o *partContent) bool {
 	return c == o || c != nil && o != nil && bytes.Equal(c.canonical, o.canonical)
 }
 
-// contents gives the parts of a project's environments. What environments have
-// in common is made once.
-type contents struct {
-	project *Project
-	rules   map[string]*partContent // of segments that are not pinned
+// Contents finds out what commits change of the content of environments. It
+// remembers what parts were, so that one that changes again is encoded and hashed
+// once, not as it was and as it is. The zero value remembers nothing yet. A
+// Contents must not be used by two goroutines at once.
+type Contents struct {
+	known map[partID]*[2]knownPart // the newest one first
 }
 
-func (c *contents) part(env *Environment, at part) *partContent {
-	if at.kind != KindSegment || env.SegmentPins.Get(at.key) != nil {
-		return c.project.content(env, at)
+// maxKnown is how many parts a Contents remembers, each of which takes the 2 KiB
+// of its hash and what it is encoded to.
+const maxKnown = 4096
+
+// partID names a part among all projects. Rules that are not pinned are those of
+// environment 0: they are the same everywhere.
+type partID struct {
+	project     string
+	environment int32
+	part        part
+}
+
+// origins are what a part is made of, none of which ever changes. The zero value
+// is that of a part that is not there.
+type origins struct {
+	feature   *Feature
+	state     *FeatureState
+	overrides *SegmentOverrides
+	variants  *VariantsPin
+	segment   *Segment
+	pin       *SegmentPin
+	identity  *IdentityOverrides
+}
+
+type knownPart struct {
+	from    origins
+	content *partContent
+}
+
+func (p *Project) origins(env *Environment, at part) (from origins) {
+	switch at.kind {
+	case KindFeature:
+		if from.feature = p.Features.Get(at.key); from.feature != nil {
+			from.state, from.overrides, from.variants = env.States.Get(at.key), env.Overrides.Get(at.key), env.VariantsPins.Get(at.key)
+		}
+	case KindSegment:
+		if from.segment = p.Segments.Get(at.key); from.segment != nil && env.UsesSegment(at.key) {
+			from.pin = env.SegmentPins.Get(at.key)
+		} else {
+			from.segment = nil
+		}
+	case KindIdentity:
+		from.identity = env.Identities.Get(at.key)
 	}
-	if !env.UsesSegment(at.key) {
+	return from
+}
+
+// part is a part of an environment, nil where it has none.
+func (c *Contents) part(p *Project, env *Environment, at part, from origins) *partContent {
+	if from == (origins{}) {
 		return nil
 	}
-	shared, ok := c.rules[at.key]
-	if !ok {
-		if c.rules == nil {
-			c.rules = map[string]*partContent{}
-		}
-		if shared = c.project.content(env, at); shared != nil {
-			shared.shared = true
-		}
-		c.rules[at.key] = shared
+	shared := at.kind == KindSegment && from.pin == nil
+	id := partID{p.ID, env.ID, at}
+	if shared {
+		id.environment = 0
 	}
-	return shared
+	known := c.known[id]
+	if known == nil {
+		if c.known == nil || len(c.known) >= maxKnown {
+			c.known = map[partID]*[2]knownPart{}
+		}
+		known = new([2]knownPart)
+		c.known[id] = known
+	}
+	for _, k := range known {
+		if k.from == from {
+			return k.content
+		}
+	}
+	content := p.content(env, at)
+	content.shared = shared
+	known[0], known[1] = knownPart{from, content}, known[0]
+	return content
 }
 
 // content is a part of an environment, nil where it has none.
@@ -285,6 +338,9 @@ func (c ContentChange) Update(d *Digest) {
 	for _, p := range c.parts {
 		if p.was != nil {
 			d.remove(p.was.expand())
+			if !p.was.shared {
+				p.was.expanded = nil
+			}
 		}
 		if p.is != nil {
 			d.add(p.is.expand())
@@ -305,32 +361,39 @@ func (c ContentChange) Size() int {
 	return size
 }
 
-// ContentChanges returns the environments that are new, whose content the objects
+// Changes returns the environments that are new, whose content the objects
 // changed, or which give another reason for the same: those that get their next
 // version.
-func ContentChanges(before, after *Project, objects []Object) []ContentChange {
+func (c *Contents) Changes(before, after *Project, objects []Object) []ContentChange {
 	var changes []ContentChange
-	then, now := contents{project: before}, contents{project: after}
 	parts := make(map[part]bool)
 	for _, key := range concerned(after, objects) {
 		env, old := after.Environments.Get(key), before.Environments.Get(key)
 		if old != nil && old.ID != env.ID {
 			old = nil // deleted and made again
 		}
-		c := ContentChange{Environment: env}
+		change := ContentChange{Environment: env}
 		clear(parts)
 		touchParts(parts, before, after, key, objects)
 		for at := range parts {
+			var then origins
 			var was *partContent
 			if old != nil {
-				was = then.part(old, at)
+				then = before.origins(old, at)
 			}
-			if is := now.part(env, at); !is.same(was) {
-				c.parts = append(c.parts, partChange{was, is})
+			now := after.origins(env, at)
+			if now == then {
+				continue
+			}
+			if old != nil {
+				was = c.part(before, old, at, then)
+			}
+			if is := c.part(after, env, at, now); !is.same(was) {
+				change.parts = append(change.parts, partChange{was, is})
 			}
 		}
-		if old == nil || len(c.parts) > 0 || renamed(before, after, env, objects) {
-			changes = append(changes, c)
+		if old == nil || len(change.parts) > 0 || renamed(before, after, env, objects) {
+			changes = append(changes, change)
 		}
 	}
 	return changes

@@ -121,11 +121,12 @@ func TestContentChanges(t *testing.T) {
 		}
 		return digests[env.ID]
 	}
+	var contents domain.Contents
 	p := empty()
 	for i, events := range append(slices.Collect(slices.Chunk(begin, 3)), slices.Collect(slices.Chunk(end, 2))...) {
 		next, objects := p.Evolve(events, domain.Stamp{Position: uint64(i + 1)})
 		var changed []string
-		for _, c := range domain.ContentChanges(p, next, objects) {
+		for _, c := range contents.Changes(p, next, objects) {
 			c.Update(digest(c.Environment))
 			changed = append(changed, c.Environment.Key)
 		}
@@ -159,7 +160,7 @@ func TestContentChangesOfAnEnvironmentMadeAgain(t *testing.T) {
 		domain.EnvironmentCreated{ID: 30, Key: "prod", Seeds: map[string]int32{"plain": 31, "split": 32}},
 	}, domain.Stamp{})
 	var digest domain.Digest
-	changes := domain.ContentChanges(p, next, objects)
+	changes := new(domain.Contents).Changes(p, next, objects)
 	if len(changes) != 1 || changes[0].Environment.Key != "prod" {
 		t.Fatalf("changed are %v, want prod", changes)
 	}

@@ -87,7 +87,7 @@ func (r *request) impactOf(change commands.Result, s sample) (*impact, error) {
 	all := &impact{Environments: []environmentImpact{}}
 	before, after := change.Before, change.After
 	changed := map[string]bool{}
-	for _, c := range domain.ContentChanges(before, after, change.Objects) {
+	for _, c := range new(domain.Contents).Changes(before, after, change.Objects) {
 		changed[c.Environment.Key] = true
 	}
 	for key := range domain.AffectedByContexts(before, after, change.Objects) {

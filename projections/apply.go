@@ -19,7 +19,7 @@ func (v *Views) Apply(rec domain.Recorded, pending uint64) error {
 		if err := v.writer.room(); err != nil {
 			return fmt.Errorf("apply commit %d: %w", rec.Position, err)
 		}
-		v.batch = newBatch(v.newest)
+		v.batch = newBatch(v.newest, &v.contents)
 	}
 	v.catchUp.note(v.batch.position, rec.Position+pending)
 	if rec.Position <= v.batch.position {

@@ -130,11 +130,14 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 			add("affects", rec.Project, env, feature)
 		}
 	}
+	left := maxWords
 	for word := range words(rec.Reason) {
 		add("reason", word)
+		if left > 0 && add("word", word) {
+			left--
+		}
 	}
-	left := maxWords
-	for _, text := range []string{rec.Reason, rec.Ticket, rec.Actor.Name, valuesOf(eventsOf(rec.Raw))} {
+	for _, text := range []string{rec.Ticket, rec.Actor.Name, valuesOf(eventsOf(rec.Raw))} {
 		for word := range words(text) {
 			if left == 0 {
 				return

@@ -17,7 +17,8 @@ import (
 // A batch is one or more commits that share a state: what they change of the one
 // before, and what they write.
 type batch struct {
-	base *state // before it
+	base     *state // before it
+	contents *domain.Contents
 
 	position    uint64
 	commits     int
@@ -29,7 +30,7 @@ type batch struct {
 
 	writes  map[string][]write         // by bucket
 	made    []madeVersion              // in their order
-	terms   map[string]*[]uint64       // for the index, with their positions
+	terms   noted                      // for the index
 	term    []byte                     // the one noted last
 	groups  map[domain.Object][]string // see groupsOf
 	dropped [][]byte                   // environments whose objects are removed, as their keys begin
@@ -38,11 +39,11 @@ type batch struct {
 	answers map[string][]byte // by key of the bucket
 }
 
-func newBatch(base *state) *batch {
+func newBatch(base *state, contents *domain.Contents) *batch {
 	return &batch{
-		base: base, position: base.position, tree: base.tree.Clone(),
+		base: base, contents: contents, position: base.position, tree: base.tree.Clone(),
 		projects: map[string]*domain.Project{}, heads: map[EnvironmentID]head{}, touched: map[EnvironmentID]string{},
-		writes: map[string][]write{}, terms: map[string]*[]uint64{}, groups: map[domain.Object][]string{}, answers: map[string][]byte{},
+		writes: map[string][]write{}, groups: map[domain.Object][]string{}, answers: map[string][]byte{},
 	}
 }
 
@@ -55,13 +56,7 @@ func (b *batch) add(next *batch) {
 	for bucket, writes := range next.writes {
 		b.writes[bucket] = append(b.writes[bucket], writes...)
 	}
-	for term, positions := range next.terms {
-		if known := b.terms[term]; known != nil {
-			*known = append(*known, *positions...)
-		} else {
-			b.terms[term] = positions
-		}
-	}
+	b.terms.addAll(&next.terms)
 	b.made = append(b.made, next.made...)
 	b.dropped = append(b.dropped, next.dropped...)
 	b.hashes = append(b.hashes, next.hashes...)

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"go.etcd.io/bbolt"
 )
@@ -24,62 +25,112 @@ const (
 	partBits  = 13
 )
 
-// indexKey is the key of a term in a block.
-func indexKey(term string, block uint64) []byte {
-	k := make([]byte, 0, 4+len(term)+3)
+// appendIndexKey appends the key of a term in a block.
+func appendIndexKey(k []byte, term string, block uint64) []byte {
 	k = binary.BigEndian.AppendUint32(k, uint32(block>>(partBits-blockBits)))
 	return append(append(k, term...), 0, byte(block&(1<<(partBits-blockBits)-1)))
+}
+
+// noted are the terms that a batch brings to the index, and where they stand.
+// There are a dozen for each commit, so that little is allocated for each.
+type noted struct {
+	numbers map[string]int32 // of terms
+	last    []int32          // by number: the newest place
+	places  []place          // of all terms
+}
+
+type place struct {
+	position uint64
+	before   int32 // the place of the same term before it, -1: there is none
+}
+
+// add notes that the term stands at the position, behind all it is known to stand
+// at, and tells whether that was not known.
+func (n *noted) add(term []byte, position uint64) bool {
+	number, known := n.numbers[string(term)]
+	if !known {
+		if n.numbers == nil {
+			n.numbers = map[string]int32{}
+		}
+		number = int32(len(n.last))
+		n.numbers[string(term)] = number
+		n.last = append(n.last, -1)
+	}
+	last := n.last[number]
+	if last >= 0 && n.places[last].position == position {
+		return false
+	}
+	n.last[number] = int32(len(n.places))
+	n.places = append(n.places, place{position, last})
+	return true
+}
+
+// positions appends those of a term, in their order.
+func (n *noted) positions(to []uint64, number int32) []uint64 {
+	begin := len(to)
+	for at := n.last[number]; at >= 0; at = n.places[at].before {
+		to = append(to, n.places[at].position)
+	}
+	slices.Reverse(to[begin:])
+	return to
+}
+
+// addAll notes what others noted later.
+func (n *noted) addAll(later *noted) {
+	var positions []uint64
+	for term, number := range later.numbers {
+		positions = later.positions(positions[:0], number)
+		for _, p := range positions {
+			n.add([]byte(term), p)
+		}
+	}
 }
 
 // note adds a term (see appendTerm) to what the batch brings to the index, and
 // tells whether the commit at the position did not have it yet.
 func (b *batch) note(position uint64, kind string, values ...string) bool {
 	b.term = appendTerm(b.term[:0], kind, values...)
-	known := b.terms[string(b.term)]
-	if known == nil {
-		known = new([]uint64)
-		b.terms[string(b.term)] = known
+	before := len(b.terms.numbers)
+	added := b.terms.add(b.term, position)
+	if len(b.terms.numbers) > before {
 		b.size += len(b.term)
-	} else if (*known)[len(*known)-1] == position {
-		return false
 	}
-	*known = append(*known, position)
-	return true
+	return added
 }
 
-// writeTerms writes what was noted.
+// writeTerms writes what was noted, in the order of terms, which within a part of
+// the index is that of the keys.
 func (b *batch) writeTerms(s *summer) error {
 	index := s.tx.Bucket(bucketIndex)
 	type entry struct {
-		key       []byte
-		positions []uint64
+		term   string
+		number int32
 	}
-	entries := make([]entry, 0, len(b.terms))
-	for term, noted := range b.terms {
-		positions := *noted
-		for len(positions) > 0 {
-			block, n := positions[0]>>blockBits, 1
-			for n < len(positions) && positions[n]>>blockBits == block {
-				n++
-			}
-			entries = append(entries, entry{indexKey(term, block), positions[:n]})
-			positions = positions[n:]
-		}
+	entries := make([]entry, 0, len(b.terms.numbers))
+	for term, number := range b.terms.numbers {
+		entries = append(entries, entry{term, number})
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.term, b.term) })
 	begun := b.base.position >> blockBits // the only block that may be there already
+	values := make([]byte, 0, len(b.terms.places))
+	var key []byte
+	var positions []uint64
 	for _, e := range entries {
-		var before []byte
-		put := s.add
-		if e.positions[0]>>blockBits == begun {
-			before, put = index.Get(e.key), s.put
-		}
-		value := append(make([]byte, 0, len(before)+len(e.positions)), before...)
-		for _, p := range e.positions {
-			value = append(value, byte(p))
-		}
-		if err := put(bucketIndex, e.key, value); err != nil {
-			return err
+		positions = b.terms.positions(positions[:0], e.number)
+		for left := positions; len(left) > 0; {
+			block, first := left[0]>>blockBits, len(values)
+			key = appendIndexKey(key[:0], e.term, block)
+			put := s.add
+			if block == begun {
+				put = s.put
+				values = append(values, index.Get(key)...)
+			}
+			for len(left) > 0 && left[0]>>blockBits == block {
+				values, left = append(values, byte(left[0])), left[1:]
+			}
+			if err := put(bucketIndex, key, values[first:len(values):len(values)]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -127,7 +178,7 @@ type termCursor struct {
 // what it holds, nil if there is none.
 func (c termCursor) last(block uint64) (found uint64, positions []byte) {
 	for {
-		key := indexKey(c.term, block)
+		key := appendIndexKey(nil, c.term, block)
 		prefix := key[:len(key)-1]
 		k, positions := c.cursor.Seek(key)
 		if !bytes.Equal(k, key) {

@@ -32,7 +32,7 @@ type madeVersion struct {
 
 // advanceVersions gives each environment whose content changed its next version.
 func (b *batch) advanceVersions(before, after *domain.Project, objects []domain.Object, position uint64) map[string]uint64 {
-	changes := domain.ContentChanges(before, after, objects)
+	changes := b.contents.Changes(before, after, objects)
 	if len(changes) == 0 {
 		return nil
 	}

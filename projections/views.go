@@ -67,15 +67,16 @@ type Views struct {
 
 	published atomic.Pointer[state]
 
-	mu      sync.Mutex // guards newest, batch and failed: applying
-	newest  *state     // what the next batch begins with, published unless the views are being built
-	batch   *batch     // what Apply gathers; nil: nothing
-	failed  uint64     // position at which applying failed last; up to it every commit has a state of its own
-	failure atomic.Pointer[error]
-	reached atomic.Uint64 // position of newest
-	applied atomic.Uint64 // commits applied since Open
-	catchUp catchUp
-	writer  writer // of the file
+	mu       sync.Mutex // guards newest, batch, contents and failed: applying
+	newest   *state     // what the next batch begins with, published unless the views are being built
+	batch    *batch     // what Apply gathers; nil: nothing
+	contents domain.Contents
+	failed   uint64 // position at which applying failed last; up to it every commit has a state of its own
+	failure  atomic.Pointer[error]
+	reached  atomic.Uint64 // position of newest
+	applied  atomic.Uint64 // commits applied since Open
+	catchUp  catchUp
+	writer   writer // of the file
 
 	building atomic.Bool   // newest is not complete and not published, see Rebuild
 	suspect  chan struct{} // has one when reading the file has failed
