@@ -58,10 +58,10 @@ func (c *conn) serve() {
 // next waits for a plain request, and is its size. Its first byte has to come
 // within the given time, and its body within the one that net/http gives.
 func (c *conn) next(patience time.Duration) (size int, err error) {
-	if len(c.in) == 0 {
-		if err := c.await(patience); err != nil {
-			return 0, err
-		}
+	if len(c.in) > 0 {
+		c.now = time.Now() // the answer before this one may have taken long
+	} else if err := c.await(patience); err != nil {
+		return 0, err
 	}
 	head := bytes.Index(c.in, emptyLine) + len(emptyLine)
 	if head < len(emptyLine) {

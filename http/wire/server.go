@@ -243,6 +243,8 @@ func (c *otherConn) Read(b []byte) (int, error) {
 		return c.tcpConn.Read(b)
 	}
 	n := copy(b, c.read)
-	c.read = c.read[n:]
+	if c.read = c.read[n:]; len(c.read) == 0 {
+		c.read = nil // and its memory with it
+	}
 	return n, nil
 }

@@ -186,6 +186,9 @@ func TestAnswersAreThoseOfNetHTTP(t *testing.T) {
 		if got != want {
 			t.Errorf("%.200q is answered\n%.500q, want\n%.500q", request, got, want)
 		}
+		if strings.Contains(request, "GET /plain/ HTTP/1.1") && strings.Contains(got, "200 OK") && !strings.Contains(got, "127.0.0.1: GET") {
+			t.Errorf("%.200q: the handler does not know who asks: %q", request, got)
+		}
 		if want == "" && request != "" && !strings.Contains(request, "panic") {
 			t.Errorf("%.200q is not answered", request)
 		}
