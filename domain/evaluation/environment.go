@@ -29,7 +29,7 @@ type Environment struct {
 	flagIndex  map[string]int32
 	candidates []candidate // for each flag in turn, its overrides in their order and the environment's state
 	firstOf    []int32     // where a flag's begin
-	hasSecrets bool        // some flag is ServerKeyOnly
+	hidden     bool        // some flag is ServerKeyOnly
 
 	segments  []*CompiledSegment // the listed ones, then those that only an override knows
 	listed    int
@@ -59,104 +59,11 @@ type lookup struct {
 	literal, named int32
 }
 
-// NewEnvironment assembles compiled parts; the order of flags and segments is that of the answers. It is cheap, so that
-// after a change to one flag all other parts are used again.
-func NewEnvironment(key, name string, flags []*Flag, segments []*CompiledSegment) *Environment {
-	e := &Environment{
-		Key: key, Name: name,
-		flags:     flags,
-		flagIndex: make(map[string]int32, len(flags)),
-		firstOf:   make([]int32, len(flags)),
-		segments:  segments[:len(segments):len(segments)],
-		listed:    len(segments),
-	}
-	segmentIndex := make(map[*CompiledSegment]int32, len(segments))
-	for i, s := range segments {
-		segmentIndex[s] = int32(i)
-	}
-	states := len(flags)
-	for _, f := range flags {
-		states += len(f.overrides)
-	}
-	e.candidates = make([]candidate, 0, states)
-	for i, f := range flags {
-		e.flagIndex[f.Name] = int32(i)
-		e.hasSecrets = e.hasSecrets || f.ServerKeyOnly
-		e.firstOf[i] = int32(len(e.candidates))
-		for j := range f.overrides {
-			s := f.overrides[j].segment
-			index, ok := segmentIndex[s]
-			if !ok {
-				index = int32(len(e.segments))
-				segmentIndex[s] = index
-				e.segments = append(e.segments, s)
-			}
-			e.candidates = append(e.candidates, f.overrides[j].candidate(index))
-		}
-		e.candidates = append(e.candidates, f.state.candidate(everybody))
-	}
-	e.placeProperties()
-	// What is asked together should be in one batch: the splits of the environment's states, which everybody meets who is
-	// in no override, then those of segments, then those of overrides.
-	p := newPlacing(e)
-	p.states(false)
-	e.placeRules(p)
-	p.states(true)
-	return e
-}
-
-// placeProperties gives every property of the segments a slot, so that each is looked up at most once in an evaluation.
-func (e *Environment) placeProperties() {
-	e.traitIndex = make(map[string]int32)
-	traitOf := func(name string) int32 {
-		i, ok := e.traitIndex[name]
-		if !ok {
-			i = int32(len(e.traitIndex))
-			e.traitIndex[name] = i
-		}
-		return i
-	}
-	slotOf := make(map[property]int32)
-	e.firstSlot = make([]int32, len(e.segments))
-	for i, s := range e.segments {
-		e.firstSlot[i] = int32(len(e.slots))
-		for _, p := range s.properties {
-			slot, ok := slotOf[p]
-			if !ok {
-				slot = int32(len(e.properties))
-				slotOf[p] = slot
-				e.properties = append(e.properties, lookup{property: p, literal: traitOf(p.name), named: traitOf(p.trait)})
-			}
-			e.slots = append(e.slots, slot)
-		}
-	}
-}
-
-// placeRules copies the segments' rules for this environment: all lie together in their order, and their conditions too,
-// so that an evaluation waits less for memory.
-func (e *Environment) placeRules(p *placing) {
-	used := make([]bool, len(e.segments))
-	for _, c := range e.candidates {
-		if c.segment != everybody {
-			used[c.segment] = true
-		}
-	}
-	conditions := 0
-	for _, s := range e.segments {
-		conditions += s.conditions
-	}
-	p.conditions = make([]compiledCondition, 0, conditions)
-	e.rules = make([]compiledRule, len(e.segments))
-	for i, s := range e.segments {
-		e.rules[i] = p.rule(s.rule, e.slots[e.firstSlot[i]:], used[i])
-	}
-}
-
 // Flags returns the flags in their order. The slice must not be changed.
 func (e *Environment) Flags() []*Flag { return e.flags }
 
 // HasServerKeyOnly reports whether one of the flags is ServerKeyOnly.
-func (e *Environment) HasServerKeyOnly() bool { return e.hasSecrets }
+func (e *Environment) HasServerKeyOnly() bool { return e.hidden }
 
 // Flag returns the flag of that name, nil when there is none.
 func (e *Environment) Flag(name string) *Flag {
