@@ -103,20 +103,31 @@ func (q *queue) add(c *change, insist bool) bool {
 // push is called with the lock held.
 func (q *queue) push(changes ...*change) {
 	q.waiting = append(q.waiting, changes...)
-	signal(q.wake)
-	if len(q.waiting) >= batchMessages {
+	q.call()
+}
+
+// call tells the writer what waits. The lock is held.
+func (q *queue) call() {
+	if len(q.waiting) > 0 {
+		signal(q.wake)
+	}
+	if len(q.waiting) >= batchMessages || len(q.waiting) > 0 && q.idle != nil {
 		signal(q.hurry)
 	}
 }
 
-// giveBack returns changes that are not done.
-func (q *queue) giveBack(changes []*change) {
+// giveBack returns changes that are not done, perhaps such as should not wait
+// again.
+func (q *queue) giveBack(changes []*change, hurry bool) {
 	if len(changes) == 0 {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.push(changes...)
+	if hurry {
+		signal(q.hurry)
+	}
 }
 
 // take returns the first n changes, or all.
@@ -127,6 +138,11 @@ func (q *queue) take(n int) []*change {
 	taken := slices.Clone(q.waiting[:n])
 	clear(q.waiting[:n])
 	q.waiting = q.waiting[n:]
+	select {
+	case <-q.hurry: // was for these
+	default:
+	}
+	q.call()
 	return taken
 }
 
@@ -185,7 +201,7 @@ func (q *queue) size() int {
 	return q.unsaved
 }
 
-// pause waits until the time is over or someone is in a hurry. It reports false
+// pause waits until the time is over or someone is in a hurry (nil: nobody is). It reports false
 // when the context ended.
 func pause(ctx context.Context, d time.Duration, hurry <-chan struct{}) bool {
 	timer := time.NewTimer(d)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,7 +18,9 @@ const (
 	firstRetry, lastRetry = 100 * time.Millisecond, time.Second
 )
 
-// write stores changes until the context ends.
+// write stores changes until the context ends, a full batch at a time or what has
+// come within the linger: what NATS does for a batch costs as much as some hundred
+// messages of it.
 func (s *Store) write(ctx context.Context) {
 	retry := firstRetry
 	for {
@@ -29,23 +32,23 @@ func (s *Store) write(ctx context.Context) {
 		if !pause(ctx, linger, s.queue.hurry) {
 			return
 		}
-		for batch := s.queue.take(batchMessages); len(batch) > 0; batch = s.queue.take(batchMessages) {
-			err := s.save(ctx, batch)
-			s.queue.giveBack(unfinished(batch))
-			if err == nil {
-				retry = firstRetry
-				continue
-			}
-			if ctx.Err() != nil {
-				return
-			}
-			s.failures.Add(1)
-			s.log.Warn("identities are not stored, trying again", "error", err, "unsaved", s.queue.size(), "after", retry)
-			if !pause(ctx, retry, s.queue.hurry) {
-				return
-			}
-			retry = min(2*retry, lastRetry)
+		batch := s.queue.take(batchMessages)
+		err := s.save(ctx, batch)
+		rest := unfinished(batch)
+		s.queue.giveBack(rest, err == nil && slices.ContainsFunc(rest, (*change).pending))
+		if err == nil {
+			retry = firstRetry
+			continue
 		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.failures.Add(1)
+		s.log.Warn("identities are not stored, trying again", "error", err, "unsaved", s.queue.size(), "after", retry)
+		if !pause(ctx, retry, nil) {
+			return
+		}
+		retry = min(2*retry, lastRetry)
 	}
 }
 
