@@ -142,7 +142,7 @@ func (o *ofrep) open(handle echo.HandlerFunc) echo.HandlerFunc {
 // access finds what the key of a request opens. Where there is a bearer token it
 // counts; an Authorization of another scheme is for somebody on the way here.
 func (o *ofrep) access(header http.Header) (sdkAccess, error) {
-	key := header.Get("X-API-Key")
+	key := header.Get("X-Api-Key") // as net/http spells it, or it would be made anew
 	if scheme, token, ok := strings.Cut(header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		key = strings.TrimSpace(token)
 	}
