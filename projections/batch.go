@@ -14,6 +14,10 @@ import (
 	"flagledger/domain/transparency"
 )
 
+// maxBatch is how much a transaction may write while catching up, in bytes, so
+// that the memory it takes does not depend on what is in the log.
+const maxBatch = 64 << 20
+
 // A batch is one or more commits that share a state: what they change of the one
 // before, and what they write.
 type batch struct {

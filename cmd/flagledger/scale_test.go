@@ -181,7 +181,7 @@ func syncing(t *testing.T, dir string, often int) latencies {
 func (s *scale) launch() (took time.Duration, all, own int) {
 	s.Helper()
 	begin := time.Now()
-	s.p = launch(s.T, []string{"FLAGLEDGER_ADMIN_TOKEN=" + rootToken}, "serve", "--listen", "127.0.0.1:0", "--data-dir", s.dir)
+	s.p = launch(s.T, []string{"FLAGLEDGER_ADMIN_TOKEN=" + rootToken}, "serve", "--listen", "127.0.0.1:0", "--data-dir", s.dir, "--admin-rate", "0")
 	listening := regexp.MustCompile(`msg=listening address=(\S+)`)
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
