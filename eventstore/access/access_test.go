@@ -3,6 +3,7 @@ package access_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -410,6 +411,43 @@ func TestDamagedFile(t *testing.T) {
 	p = start(t, js, path, access.Options{})
 	settled(t, js, p)
 	wantList(t, p.Store, access.Query{}, "11:59 ann shop segment:a")
+	if _, err := os.Stat(path + ".damaged"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A file that is damaged while it is in use is noticed, and made again, without a restart.
+func TestDamagedInUse(t *testing.T) {
+	js := storetest.New(t).JetStream()
+	path := file(t)
+	p := start(t, js, path, access.Options{})
+	p.Add(look(-1, "ann", "shop", "", "segment:a"))
+	settled(t, js, p)
+	damaged, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := damaged.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = damaged.WriteAt(make([]byte, info.Size()-8192), 8192)
+	if err := errors.Join(err, damaged.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = p.List(access.Query{Limit: 50})
+	if refusal, ok := errors.AsType[*domain.Error](err); !ok || refusal.Kind != domain.Unavailable {
+		t.Errorf("meanwhile: %v", err)
+	}
+	p.Add(look(-2, "bob", "shop", "", "segment:a"))
+	retry(t, func() error {
+		found, _, err := p.List(access.Query{Limit: 50})
+		if err == nil && len(found) != 2 {
+			err = fmt.Errorf("%d records", len(found))
+		}
+		return err
+	})
+	wantList(t, p.Store, access.Query{}, "11:59 ann shop segment:a", "11:58 bob shop segment:a")
 	if _, err := os.Stat(path + ".damaged"); err != nil {
 		t.Error(err)
 	}

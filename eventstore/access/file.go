@@ -14,6 +14,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"flagledger/domain"
+	"flagledger/eventstore/streams"
 )
 
 // layout is the number of the layout of the file. It changes with what is below.
@@ -100,7 +101,7 @@ func trim(stored, index *bbolt.Bucket, oldest uuid.UUID) error {
 		}
 		var r Record
 		if err := json.Unmarshal(body, &r); err != nil {
-			return fmt.Errorf("decode access %x: %w", id, err)
+			return fmt.Errorf("%w: decode access %x: %w", streams.ErrDamaged, id, err)
 		}
 		for _, t := range r.terms() {
 			if err := index.Delete(append(t, id...)); err != nil {
@@ -164,7 +165,7 @@ func (s *Store) List(q Query) (found []Record, next string, err error) {
 			last, looked = id, looked+1
 			var r Record
 			if err := json.Unmarshal(stored.Get(last[:]), &r); err != nil {
-				return fmt.Errorf("decode access %s: %w", last, err)
+				return fmt.Errorf("%w: decode access %s: %w", streams.ErrDamaged, last, err)
 			}
 			if q.wants(r) {
 				found = append(found, r)
