@@ -34,7 +34,7 @@ func (s *Server) backup(r *request) error {
 		r.seesAllOf(p)
 	}
 	r.recordAccess()
-	err := s.Backup(r.Request().Context(), patientWriter{r.Response(), http.NewResponseController(r.Response())}, kind)
+	err := s.Backup(r.Request().Context(), r.patiently(), kind)
 	if err != nil && r.Response().Committed {
 		s.Logger.ErrorContext(r.Request().Context(), "a backup was broken off", "kind", kind, "error", err)
 		panic(http.ErrAbortHandler)
@@ -43,6 +43,11 @@ func (s *Server) backup(r *request) error {
 		h.Del("Content-Disposition")
 	}
 	return err
+}
+
+// patiently writes the answer for as long as the client goes on reading.
+func (r *request) patiently() io.Writer {
+	return patientWriter{r.Response(), http.NewResponseController(r.Response())}
 }
 
 // patientWriter gives each write a minute; the whole takes as long as it takes.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -46,15 +45,13 @@ func (s *Server) exportAudit(r *request) error {
 	}
 	q.Limit = maxLimit
 	r.Response().Header().Set("Content-Type", chosen.contentType)
-	r.Response().Header().Set("Content-Disposition", `attachment; filename="flagledger-audit.`+strings.TrimPrefix(format, "cloudevents.")+`"`)
-	out := chosen.open(r.Response())
-	control := http.NewResponseController(r.Response())
+	r.Response().Header().Set("Content-Disposition", `attachment; filename="flagledger-audit.`+format+`"`)
+	out := chosen.open(r.patiently())
 	for {
 		entries, next, err := s.Views.Audit(q)
 		if err != nil {
 			return err
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(time.Minute)) // for each page; a slow reader is dropped
 		for _, e := range entries {
 			shown, err := r.showEntry(e)
 			if err != nil {

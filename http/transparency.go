@@ -221,17 +221,15 @@ func (s *Server) exportLog(r *request) error {
 
 	r.Response().Header().Set("Content-Type", "application/x-ndjson")
 	r.Response().Header().Set("Content-Disposition", `attachment; filename="flagledger-log.ndjson"`)
-	x, err := transparency.NewExporter(r.Response(), h)
+	x, err := transparency.NewExporter(r.patiently(), h)
 	if err != nil {
 		return nil // the client is gone
 	}
-	control := http.NewResponseController(r.Response())
 	var hashes []tlog.Hash
 	shown := map[string]bool{} // subjects of projects
 	r.asOf = asOf(from) + ".." + asOf(to)
 	err = s.Transparency.Leaves(ctx, from, to, func(leaf transparency.Leaf) error {
 		if len(hashes) == 0 {
-			_ = control.SetWriteDeadline(time.Now().Add(time.Minute)) // a slow reader is dropped
 			if hashes, err = s.Views.LeafHashes(leaf.Position, hashesAhead); err != nil {
 				return err
 			}
