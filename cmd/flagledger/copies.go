@@ -130,14 +130,24 @@ func (c *copies) persist(ctx, ending context.Context, p *place, s transparency.S
 	}
 }
 
-// appendNote adds a checkpoint to the file, durably.
+// appendNote adds a checkpoint to the file, durably. Of one that does not fit on the
+// disk it leaves nothing: those behind it could not be told from the rest of it.
 func appendNote(name, note string) error {
 	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(note)
-	return errors.Join(err, f.Sync(), f.Close())
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if n, err := f.WriteString(note); err != nil {
+		if n > 0 {
+			err = errors.Join(err, f.Truncate(info.Size()))
+		}
+		return errors.Join(err, f.Close())
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // postNote sends a checkpoint. Errors do not tell the URL.

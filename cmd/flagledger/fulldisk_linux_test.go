@@ -17,15 +17,7 @@ import (
 // everything is as it was.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	disk := t.TempDir()
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=32m"); err != nil {
-		t.Skipf("needs the right to mount a small file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
+	disk := smallDisk(t, "size=32m")
 	dir, ballast := filepath.Join(disk, "data"), filepath.Join(disk, "ballast")
 	p := ready(t, "--data-dir", dir)
 	p.openShop("checkout", "search")
@@ -67,6 +59,49 @@ func TestFullDisk(t *testing.T) {
 	p.evaluates(t, "after")
 	p.stop(syscall.SIGTERM)
 	checkRebuild(t, dir)
+}
+
+// A checkpoint for which there is no room leaves nothing behind in the file of its copies, which is read on when there is.
+func TestCopyOnFullDisk(t *testing.T) {
+	disk := smallDisk(t, "size=64k")
+	file, ballast := filepath.Join(disk, "checkpoints"), filepath.Join(disk, "ballast")
+	note := strings.Repeat("x", 3000) + "\n"
+	want := func(content string) {
+		t.Helper()
+		if found, err := os.ReadFile(file); err != nil || string(found) != content {
+			t.Errorf("the file has %d bytes, want %d; %v", len(found), len(content), err)
+		}
+	}
+	if err := appendNote(file, note); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, ballast, 0)
+	if err := appendNote(file, note); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("on a full disk: %v", err)
+	}
+	want(note)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if err := appendNote(file, note); err != nil {
+		t.Fatal(err)
+	}
+	want(note + note)
+}
+
+// smallDisk mounts a file system for the test, or skips it.
+func smallDisk(t *testing.T, options string) string {
+	t.Helper()
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, options); err != nil {
+		t.Skipf("needs the right to mount a small file system: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	return disk
 }
 
 // fill takes all of a file system but so many bytes.
