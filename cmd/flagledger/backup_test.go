@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -422,6 +423,11 @@ func TestDoctor(t *testing.T) {
 		if before[path] != content {
 			t.Errorf("the doctor changed %s", path)
 		}
+	}
+	hasty := doctor{at: logPlace{dataDir: dir}, patience: 1} // as on a machine that has other things to do
+	hasty.examine(t.Context())
+	if i := slices.IndexFunc(hasty.findings, func(f finding) bool { return f.Check == "log" }); i < 0 || hasty.findings[i].Status != wellStatus {
+		t.Errorf("where commits come late it says %+v", hasty.findings)
 	}
 	blocks, err := filepath.Glob(filepath.Join(dir, "nats", "jetstream", "*", "streams", "FLAGLEDGER", "msgs", "*.blk"))
 	if err != nil || len(blocks) == 0 {

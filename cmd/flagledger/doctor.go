@@ -50,8 +50,10 @@ const (
 	tooLittleSpace  = 128 << 20
 	clockDifference = 5 * time.Second // of two machines
 
-	// noMore is how long the next commit of the log may take.
-	noMore = 5 * time.Second
+	// noMore is how long the next commit of the log may take before it is got by
+	// itself, to see whether it can be read. Where it can, twice as long may pass
+	// the next time, up to noLonger: the machine had other things to do.
+	noMore, noLonger = 5 * time.Second, 5 * time.Minute
 )
 
 // errUnwell makes the exit status 1; all is said already.
@@ -62,7 +64,8 @@ var errUnwell = errors.New("something is wrong")
 type doctor struct {
 	at       logPlace
 	findings []finding
-	inUse    bool // a server runs on the data directory
+	patience time.Duration // see noMore
+	inUse    bool          // a server runs on the data directory
 	views    projections.FileInfo
 	viewsErr error
 	logRead  bool
@@ -71,7 +74,7 @@ type doctor struct {
 }
 
 func doctorCommand() *cobra.Command {
-	d := &doctor{}
+	d := &doctor{patience: noMore}
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
@@ -243,9 +246,9 @@ func (d *doctor) checkLog(ctx context.Context) (err error) {
 			d.say("clock", skippedStatus, "it is compared with the newest commit when no server runs", "")
 			return nil
 		}
-		scratch, err := os.MkdirTemp("", "flagledger-doctor-")
-		if err != nil {
-			return fmt.Errorf("make room for a copy of the log: %w", err)
+		scratch, failed := os.MkdirTemp("", "flagledger-doctor-")
+		if failed != nil {
+			return fmt.Errorf("make room for a copy of the log: %w", failed)
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
 		if err := os.CopyFS(filepath.Join(scratch, "nats"), os.DirFS(source)); err != nil {
@@ -269,34 +272,40 @@ func (d *doctor) checkLog(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, store.Close()) }()
 	var newest time.Time
 	var tree transparency.Frontier
-	reading, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stuck := time.AfterFunc(noMore, cancel) // a server does not deliver what it cannot read, and does not say so
-	defer stuck.Stop()
-	err = store.Load(reading, 1, func(m eventstore.Message) error {
-		stuck.Reset(noMore)
-		rec, err := m.Decode()
-		if err != nil {
+	for {
+		reading, cancel := context.WithCancel(ctx)
+		stuck := time.AfterFunc(d.patience, cancel) // a server does not deliver what it cannot read, and does not say so
+		err = store.Load(reading, d.end+1, func(m eventstore.Message) error {
+			stuck.Reset(d.patience)
+			rec, err := m.Decode()
+			if err != nil {
+				return err
+			}
+			if rec.RecordedAt.Before(newest) {
+				return fmt.Errorf("position %d was recorded at %s, before position %d", rec.Position, rec.RecordedAt.Format(time.RFC3339Nano), rec.Position-1)
+			}
+			newest, d.end = rec.RecordedAt, rec.Position
+			tree.Append(rec.LeafHash)
+			if rec.Position == d.views.Position {
+				d.root = tree.Root()
+			}
+			return nil
+		})
+		stuck.Stop()
+		late := reading.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil {
+			break
+		}
+		if !late {
 			return err
 		}
-		if rec.RecordedAt.Before(newest) {
-			return fmt.Errorf("position %d was recorded at %s, before position %d", rec.Position, rec.RecordedAt.Format(time.RFC3339Nano), rec.Position-1)
-		}
-		newest, d.end = rec.RecordedAt, rec.Position
-		tree.Append(rec.LeafHash)
-		if rec.Position == d.views.Position {
-			d.root = tree.Root()
-		}
-		return nil
-	})
-	if err != nil && reading.Err() != nil && ctx.Err() == nil {
 		if _, unreadable := store.Get(ctx, d.end+1); unreadable != nil {
 			err = unreadable
+		} else if d.patience *= 2; d.patience <= noLonger {
+			continue
 		}
 		return fmt.Errorf("position %d cannot be read: %w", d.end+1, err)
-	}
-	if err != nil {
-		return err
 	}
 	d.logRead = true
 	d.say("log", wellStatus, fmt.Sprintf("%d commits without a gap, root %s", d.end, tree.Root()), "")
