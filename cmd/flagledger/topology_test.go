@@ -146,9 +146,7 @@ func TestE2ETopology(t *testing.T) {
 	if err != nil || status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
 		t.Errorf("a write answers %d %s, Retry-After %q, error %v; want 503 with Retry-After", status, answer, header.Get("Retry-After"), err)
 	}
-	if err := evaluates(balancer, environment.ClientKey, changes); err != nil {
-		t.Error(err)
-	}
+	awaitDo(t, func() error { return evaluates(balancer, environment.ClientKey, changes) })
 }
 
 // checkout is the value the replica serves for the feature once it has reached the position. Who reads from a NATS node that is lost needs a

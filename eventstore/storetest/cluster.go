@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,13 +104,23 @@ func (c *Cluster) Leader(stream string) int {
 	return -1
 }
 
-// FreeAddress is a host and port of loopback where nobody listens. The port is
-// not one that the system gives out by itself: whoever asks for it later, or again
-// after a server was stopped, finds it free.
+const (
+	firstPort   = 10_000
+	systemPorts = 32_768 // where those begin that Linux gives out by itself
+)
+
+// Ports are tried one behind the other, from anywhere: several processes test at once.
+var (
+	anyPort = rand.Uint32N(systemPorts)
+	tried   atomic.Uint32
+)
+
+// FreeAddress is a host and port of loopback where nobody listens. It is another one each time, and not one that the
+// system gives out by itself: whoever asks for it later, or again after a server was stopped, finds it free.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(22_000)) // the system's ports begin at 32768
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+(anyPort+tried.Add(1))%(systemPorts-firstPort))
 		l, err := net.Listen("tcp", address)
 		if err != nil {
 			continue
