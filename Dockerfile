@@ -14,7 +14,7 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
 RUN mkdir /out/data
 
 FROM scratch
-# Certificate authorities, for calls out over TLS: webhooks, and NATS with tls://.
+# Certificate authorities, for calls out over TLS: copies of checkpoints (FLAGLEDGER_CHECKPOINT_URL), and NATS with tls://.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/flagledger /flagledger
 # A new volume takes over this folder's owner; without it the user below could not write.
