@@ -238,3 +238,49 @@ func filesWith(t *testing.T, dir string, wanted []byte) (found []string) {
 	slices.Sort(found)
 	return found
 }
+
+// With an environment go the persons that are known in it, whom nobody could erase any more: at once, and at the next start where the
+// program was killed. Where the key is used again, new ones are kept.
+func TestPersonsOfDeletedEnvironments(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := ready(t, "--data-dir", dir)
+	p.openShop("checkout")
+	known := func(want int) {
+		t.Helper()
+		p.await(fmt.Sprintf("%d persons are known", want), func(ctx context.Context) error {
+			a := p.send(ctx, request{path: "/metrics"})
+			if a.err != nil || !strings.Contains(string(a.body), fmt.Sprintf("\nflagledger_identities %d\n", want)) {
+				return fmt.Errorf("%s, %w", regexp.MustCompile("\nflagledger_identities .*").Find(a.body), a.err)
+			}
+			return nil
+		})
+	}
+	identify := func(key string) {
+		p.do(request{path: "/api/v1/identities/", header: map[string]string{"X-Environment-Key": key}, body: `{"identifier":"ada","traits":[{"trait_key":"word","trait_value":"secret"}]}`}, nil)
+	}
+	identify(clientKey)
+	p.do(request{path: shop + "/environments", body: `{"key":"other","client_key":"other-client-key"}`}, nil)
+	identify("other-client-key")
+	known(2)
+	p.do(request{method: "DELETE", path: live + "?reason=gone"}, nil)
+	known(1)
+	p.do(request{path: shop + "/environments", body: `{"key":"live","client_key":"second-client-key"}`}, nil)
+	identify("second-client-key")
+	known(2)
+	p.do(request{method: "DELETE", path: shop + "/environments/other?reason=gone"}, nil)
+	p.kill()
+	p = ready(t, "--data-dir", dir)
+	identify("second-client-key") // in case the kill was faster than the writing
+	known(1)
+	p.do(request{method: "DELETE", path: live + "?reason=gone"}, nil)
+	known(0)
+	p.stop(syscall.SIGTERM)
+	offline(t, dir, func(store *eventstore.Store) error {
+		stream, err := store.JetStream().Stream(t.Context(), identities.PeppersStream)
+		if err == nil && stream.CachedInfo().State.Msgs > 0 {
+			err = fmt.Errorf("%d peppers are left", stream.CachedInfo().State.Msgs)
+		}
+		return err
+	})
+}

@@ -43,7 +43,8 @@ type ledger struct {
 
 	opened    atomic.Pointer[opened]
 	connected chan struct{} // closed when opened is set
-	declared  chan struct{} // a project may keep other traits than before
+	unkept    chan struct{} // a project may keep less of persons than before
+	unkeptAt  atomic.Uint64 // the position since which that is so
 	started   atomic.Bool   // the views have seen all that was there at the start, and the first token is made
 	cause     atomic.Pointer[error]
 }
@@ -56,7 +57,7 @@ type opened struct {
 }
 
 func newLedger(c config, views *projections.Views, counted *usage.Store, looks *access.Store, log *slog.Logger) *ledger {
-	return &ledger{config: c, views: views, usage: counted, looks: looks, log: log, connected: make(chan struct{}), declared: make(chan struct{}, 1)}
+	return &ledger{config: c, views: views, usage: counted, looks: looks, log: log, connected: make(chan struct{}), unkept: make(chan struct{}, 1)}
 }
 
 // run reaches the log and follows it until ctx is done.
@@ -212,9 +213,10 @@ func (l *ledger) follow(ctx context.Context, o *opened) error {
 			return fmt.Errorf("commit %d: pending: %w", rec.Position, err)
 		}
 		err = l.views.Apply(rec, pending)
-		if err == nil && declares(rec.Commit) {
+		if err == nil && unkeeps(rec.Commit) {
+			l.unkeptAt.Store(rec.Position)
 			select {
-			case l.declared <- struct{}{}:
+			case l.unkept <- struct{}{}:
 			default: // it is known already
 			}
 		}

@@ -324,7 +324,7 @@ func begin(ctx context.Context, c config, l *ledger, service *commands.Service, 
 	}
 	l.begun()
 	streams.Persist(ctx, l.log, "complete erasures", l.views.Position, func() error { return l.completeErasures(ctx) })
-	l.sweepTraits(ctx)
+	l.sweep(ctx)
 	return nil
 }
 

@@ -45,7 +45,7 @@ func (s signed) Keys() []httpapi.LogKey {
 	return all
 }
 
-// errEnough ends the reading of the log.
+// errEnough ends the reading of the log, or of its history.
 var errEnough = errors.New("enough")
 
 // Leaves implements httpapi.Transparency. They come from the log itself, not from

@@ -9,13 +9,18 @@ import (
 	"flagledger/eventstore/streams"
 )
 
-// sweepTraits deletes what is stored of traits that a project does not keep, now and each time that a project says anew what it keeps, until ctx is done.
-// Nobody is answered from them since the moment it was said.
-func (l *ledger) sweepTraits(ctx context.Context) {
-	for {
+// sweep deletes what is stored of persons and not kept any more, now and each time that a project changes what it keeps, until ctx is done: traits that
+// it does not keep, from which nobody is answered since the moment it was said, and all of an environment that is deleted.
+func (l *ledger) sweep(ctx context.Context) {
+	dropped := uint64(0)
+	for l.views.Wait(ctx, l.unkeptAt.Load()) == nil { // the commit may share a transaction with others that follow
+		streams.Persist(ctx, l.log, "delete the persons of deleted environments", l.views.Position, func() (err error) {
+			dropped, err = l.dropDeleted(ctx, dropped)
+			return err
+		})
 		streams.Persist(ctx, l.log, "delete traits that are not kept", l.views.Position, func() error { return l.deleteUnkept(ctx) })
 		select {
-		case <-l.declared:
+		case <-l.unkept:
 		case <-ctx.Done():
 			return
 		}
@@ -40,11 +45,11 @@ func (l *ledger) deleteUnkept(ctx context.Context) error {
 	return nil
 }
 
-// declares tells whether a commit may change which traits are kept.
-func declares(c domain.Commit) bool {
+// unkeeps tells whether a commit may change what is kept of persons.
+func unkeeps(c domain.Commit) bool {
 	for _, e := range c.Events {
 		switch e.(type) {
-		case domain.ContextSet, domain.ContextRemoved, domain.ProjectUpdated:
+		case domain.ContextSet, domain.ContextRemoved, domain.ProjectUpdated, domain.EnvironmentDeleted:
 			return true
 		}
 	}

@@ -94,10 +94,13 @@ func (s *Store) overwrite(ctx context.Context, within time.Duration) error {
 const dropTimeout = time.Minute
 
 // Drop removes all persons of an environment that is deleted. It is safe to
-// repeat. Nobody can be identified there again: [Store.Identify] answers, but
+// repeat, and does nothing where it has succeeded. Nobody can be identified there again: [Store.Identify] answers, but
 // keeps nothing.
 func (s *Store) Drop(ctx context.Context, env Environment) error {
 	e := s.environments.get(env)
+	if e.cleared.Load() {
+		return nil
+	}
 	fail := func(err error) error { return fmt.Errorf("drop the identities of environment %s: %w", env, err) }
 	if !e.dropped.Load() {
 		if err := s.mark(ctx, env, []byte(everyone)); err != nil {
@@ -131,5 +134,6 @@ func (s *Store) drop(ctx context.Context, e *environment) error {
 	if err := s.traits.Purge(ctx, jetstream.WithPurgeSubject(traitsPrefix+string(e.token)+".*")); err != nil {
 		return fmt.Errorf("purge traits: %w", err)
 	}
+	e.cleared.Store(true)
 	return nil
 }

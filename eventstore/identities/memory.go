@@ -19,6 +19,7 @@ type environment struct {
 	token      Environment
 	pepper     atomic.Pointer[pepper] // nil until it is needed
 	dropped    atomic.Bool
+	cleared    atomic.Bool // nothing of it is left in the streams
 	shards     [shardCount]shard
 	surrogates [shardCount]surrogates
 	tails      tails
