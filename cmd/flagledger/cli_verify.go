@@ -173,13 +173,7 @@ func keyCommand() *cobra.Command {
 	f := cmd.PersistentFlags()
 	f.StringVar(&dataDir, "data-dir", "data", "data directory of the server")
 	f.StringVar(&file, "signing-key", "", "file of the key (default signing.key in the data directory)")
-	environment := fromEnvironment(f)
-	cmd.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
-		if err := environment(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
+	cmd.PersistentPreRunE = fromEnvironment(f)
 	show := &cobra.Command{
 		Use:   "show",
 		Short: "Print the public keys to verify checkpoints with, the newest first",

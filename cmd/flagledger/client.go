@@ -77,7 +77,7 @@ func (c *client) configure(settings *pflag.FlagSet) func(*cobra.Command, []strin
 			return err
 		}
 		if err := environment(cmd, args); err != nil {
-			return usageError{err}
+			return err
 		}
 		if err := fromFile(settings, cmd.ErrOrStderr()); err != nil {
 			return err

@@ -80,7 +80,7 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
-		Args:  cobra.NoArgs,
+		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return serve(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -132,7 +132,7 @@ func fromEnvironment(flags *pflag.FlagSet) func(*cobra.Command, []string) error 
 				continue
 			}
 			if err := flags.Set(name, value); err != nil {
-				return fmt.Errorf("%s in the environment: %w", variable, err)
+				return usageError{fmt.Errorf("%s in the environment: %w", variable, err)}
 			}
 		}
 		return nil
