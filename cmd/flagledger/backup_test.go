@@ -23,6 +23,7 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"flagledger/eventstore"
 	"flagledger/eventstore/storetest"
 )
 
@@ -486,4 +487,21 @@ func TestDoctor(t *testing.T) {
 	}
 	p.stop(syscall.SIGTERM)
 	checkRebuild(t, dir)
+}
+
+// Where there is no room for a copy of the log, as in an image without a directory for temporary files, that says nothing of the log.
+func TestDoctorWithoutRoom(t *testing.T) {
+	dir := t.TempDir()
+	store, err := eventstore.Open(t.Context(), eventstore.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", filepath.Join(dir, "none"))
+	said, _ := command(t, "doctor", "--data-dir", dir)
+	if !strings.Contains(said, "skipped  log    there is no room for a copy") || !strings.Contains(said, "set TMPDIR") {
+		t.Errorf("it says %s", said)
+	}
 }

@@ -246,13 +246,13 @@ func (d *doctor) checkLog(ctx context.Context) (err error) {
 			d.say("clock", skippedStatus, "it is compared with the newest commit when no server runs", "")
 			return nil
 		}
-		scratch, failed := os.MkdirTemp("", "flagledger-doctor-")
-		if failed != nil {
-			return fmt.Errorf("make room for a copy of the log: %w", failed)
+		scratch, copied := os.MkdirTemp("", "flagledger-doctor-")
+		if copied == nil {
+			defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+			copied = os.CopyFS(filepath.Join(scratch, "nats"), os.DirFS(source))
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-		if err := os.CopyFS(filepath.Join(scratch, "nats"), os.DirFS(source)); err != nil {
-			d.say("log", skippedStatus, fmt.Sprintf("there is no room for a copy: %v", err), "set TMPDIR to a directory with as much room as "+source+" takes")
+		if copied != nil {
+			d.say("log", skippedStatus, fmt.Sprintf("there is no room for a copy: %v", copied), "set TMPDIR to a directory with as much room as "+source+" takes")
 			return nil
 		}
 		at.dataDir = scratch
