@@ -20,7 +20,7 @@ const secretSize = 32
 // whether a person is known there, nor can anything be read of anyone.
 type pepper struct {
 	secret [secretSize]byte
-	macs   sync.Pool // HMACs under the secret, each of which took half its work to make
+	macs   sync.Pool // HMACs under the secret: to make one costs more than to use it
 }
 
 // A seed is the secret of a person. Overwriting it makes all that was ever
