@@ -62,7 +62,6 @@ type compiledSegment struct {
 func (v *Views) compile(previous *Snapshot, p *domain.Project, env *domain.Environment, at head) (*Snapshot, error) {
 	next := &Snapshot{
 		Project: p, Environment: env, Version: at.version, Position: at.touched.Position, Updated: at.touched.Time, Modified: time.Unix(at.modified, 0).UTC(), encode: v.encode,
-		flags: make([]compiledFlag, 0, p.Features.Len()), segments: make(map[string]compiledSegment, p.Segments.Len()),
 		superseded: make(chan struct{}),
 	}
 	next.Tally = newTally()
@@ -73,6 +72,10 @@ func (v *Views) compile(previous *Snapshot, p *domain.Project, env *domain.Envir
 		next.Tally = previous.Tally
 		encodedAlike = sameSettings(previous, next)
 	}
+	if encodedAlike && next.exchangeStates(previous) {
+		return next, nil
+	}
+	next.flags, next.segments = make([]compiledFlag, 0, p.Features.Len()), make(map[string]compiledSegment, p.Segments.Len())
 	segments := make([]*evaluation.CompiledSegment, 0, p.Segments.Len())
 	for key, s := range p.Segments.All() {
 		if s.Feature != "" && !env.UsesSegment(key) {
@@ -116,6 +119,37 @@ func (v *Views) compile(previous *Snapshot, p *domain.Project, env *domain.Envir
 	}
 	next.Evaluation = evaluation.NewEnvironment(env.ClientKey, env.Name, flags, segments)
 	return next, nil
+}
+
+// exchangeStates makes the snapshot from the previous one where nothing differs but
+// states of features, which is what most commits change, at the cost of those. It
+// is false, and nothing is made, where more does.
+func (s *Snapshot) exchangeStates(previous *Snapshot) bool {
+	env, before := s.Environment, previous.Environment
+	if s.Project.Features != previous.Project.Features || s.Project.Segments != previous.Project.Segments ||
+		env.Overrides != before.Overrides || env.SegmentPins != before.SegmentPins || env.VariantsPins != before.VariantsPins || env.ClientKey != before.ClientKey {
+		return false
+	}
+	exchanged, flags := slices.Clone(previous.flags), slices.Clone(previous.Evaluation.Flags())
+	i := 0
+	for key, state := range env.States.All() { // in the order of the flags: every feature has one
+		if i == len(exchanged) || exchanged[i].feature.Key != key {
+			return false
+		}
+		if c := &exchanged[i]; c.state != state {
+			c.state = state
+			compiled := env.EvaluationFeature(c.feature, func(segment string) *evaluation.CompiledSegment { return previous.segments[segment].compiled })
+			c.flag = evaluation.CompileFeature(compiled, s.encoder(c.feature, c.decidedBy))
+			flags[i] = c.flag
+		}
+		i++
+	}
+	with, ok := previous.Evaluation.With(flags)
+	if !ok || i != len(exchanged) {
+		return false
+	}
+	s.segments, s.flags, s.Evaluation = previous.segments, exchanged, with
+	return true
 }
 
 func (c compiledFlag) sameAs(o compiledFlag) bool {
