@@ -101,6 +101,20 @@ func TestSnapshotCompilesWhatChanged(t *testing.T) {
 		if got := fmt.Sprint(made.made()); got != "["+test.made+"]" {
 			t.Errorf("%s: compiled again are %s, want %s", test.name, got, test.made)
 		}
+		for key, env := range l.shop().Environments.All() {
+			anew, err := l.Compile(nil, l.shop(), env)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := &evaluation.Identity{Identifier: "ana", Traits: []evaluation.Trait{{Key: "country", Value: evaluation.String("CA")}}}
+			got, want := l.snapshot(key).Evaluation.Evaluate(nil, id), anew.Evaluation.Evaluate(nil, id)
+			if !slices.EqualFunc(got, want, func(a, b *evaluation.Outcome) bool {
+				return a.Flag.Name == b.Flag.Name && a.Enabled == b.Enabled && a.Value == b.Value && a.Reason == b.Reason && a.Variant == b.Variant
+			}) {
+				t.Errorf("%s: the snapshot of %s answers otherwise than one from nothing", test.name, key)
+			}
+		}
+		made.made()
 	}
 	l.close(t)
 	l.open(t)
