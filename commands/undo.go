@@ -55,6 +55,8 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 		return Plan{}, domain.Refuse(domain.Unavailable, "cannot look up what was changed since now: %v", err)
 	}
 	changes, err := in.Views.PastChanges(p.ID, c.Selection)
+	// What is later is not in p: of a request that is sent again, what it was carried out on.
+	changes = slices.DeleteFunc(changes, func(change domain.PastChange) bool { return change.Position > p.Position })
 	if err == nil && len(changes) == 0 {
 		err = domain.Refuse(domain.NotFound, "no commit of project %q is selected", p.Key)
 	}
@@ -67,6 +69,7 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 	u := &undo{
 		now: p, in: in, numbers: numbersOf(p), images: map[domain.Object]json.RawMessage{}, erased: map[domain.Object]bool{},
 		since: map[domain.Object]*since{}, deleted: map[string]bool{}, gone: map[domain.Object]uint64{},
+		deletedAs: map[domain.Object]json.RawMessage{},
 	}
 	for _, change := range changes { // newest first
 		if o := change.Object; o.Kind == domain.KindEnvironment && change.After == nil {
@@ -89,6 +92,9 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 		return Plan{}, e
 	}
 	if err := u.carryOut(); err != nil {
+		return Plan{}, err
+	}
+	if err := u.checkDeclarations(p); err != nil {
 		return Plan{}, err
 	}
 	plan := Plan{Events: u.events, Warnings: warnErased(u.warnings, len(u.erased))}
@@ -148,8 +154,9 @@ type undo struct {
 	warnings  []string
 	erased    map[domain.Object]bool // persons who are left alone
 	since     map[domain.Object]*since
-	deleted   map[string]bool          // environments whose deletion is to be undone, by key
-	gone      map[domain.Object]uint64 // those, by the position, as long as their creation is not to be undone too
+	deleted   map[string]bool                   // environments whose deletion is to be undone, by key
+	gone      map[domain.Object]uint64          // those, by the position, as long as their creation is not to be undone too
+	deletedAs map[domain.Object]json.RawMessage // what segments were at last
 }
 
 // since is what others did to an object after what is to be undone.
@@ -197,7 +204,9 @@ func (u *undo) takeBack(c domain.PastChange) error {
 			return fmt.Errorf("undo %s: %w", c.Object, err)
 		}
 		for _, d := range since {
-			u.conflict(c.Object, d.Path, "it was created at position %d and changed since", c.Position)
+			if d.Path != "revision" { // follows from the rest, which may be taken back already
+				u.conflict(c.Object, d.Path, "it was created at position %d and changed since", c.Position)
+			}
 		}
 		u.images[c.Object] = nil
 	case c.After == nil: // deleted
@@ -206,6 +215,9 @@ func (u *undo) takeBack(c domain.PastChange) error {
 			return nil
 		}
 		u.images[c.Object] = c.Before
+		if c.Object.Kind == domain.KindSegment {
+			u.deletedAs[c.Object] = c.Before
+		}
 	case now == nil:
 		u.conflict(c.Object, "", "it was changed at position %d and deleted since", c.Position)
 	default:
@@ -368,6 +380,17 @@ func (u *undo) carryOut() error {
 	return u.numbers.err
 }
 
+// checkDeclarations refuses declarations of traits that come back and that rules
+// contradict, as they are when all is done.
+func (u *undo) checkDeclarations(before *domain.Project) error {
+	if !slices.ContainsFunc(u.order, func(o domain.Object) bool { return o.Kind == domain.KindContext }) {
+		return nil
+	}
+	undeclared := *u.now
+	undeclared.Contexts = before.Contexts
+	return checkAllRules(&undeclared, func(p *domain.Project) { p.Contexts = u.now.Contexts })
+}
+
 func (u *undo) add(events []domain.Event) {
 	u.events = append(u.events, events...)
 	u.now, _ = u.now.Evolve(events, domain.Stamp{Position: u.now.Position})
@@ -378,7 +401,15 @@ func (u *undo) transition(o domain.Object) error {
 	if managed(o.Kind) {
 		return u.manage(o)
 	}
-	events, err := u.now.Transition(o, u.images[o], func(env string) int32 { return u.seedOf(env, o.Key) })
+	seed := func(env string) int32 { return u.seedOf(env, o.Key) }
+	if last := u.deletedAs[o]; last != nil { // from there a change of the rules is a revision of its own
+		events, err := u.now.Transition(o, last, seed)
+		if err != nil {
+			return err
+		}
+		u.add(events)
+	}
+	events, err := u.now.Transition(o, u.images[o], seed)
 	if err != nil {
 		return err
 	}

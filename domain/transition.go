@@ -14,6 +14,9 @@ import (
 // come back. What has secrets, and environments and projects as a whole, are
 // refused.
 func (p *Project) Transition(o Object, image json.RawMessage, seed func(environment string) int32) ([]Event, error) {
+	if there, err := p.isAlready(o, image); there || err != nil {
+		return nil, err
+	}
 	switch o.Kind {
 	case KindFeature:
 		return p.featureTransition(o, image, seed)
@@ -48,6 +51,20 @@ func (p *Project) Transition(o Object, image json.RawMessage, seed func(environm
 		return p.environmentTransition(env, o, image)
 	}
 	return nil, Refuse(Conflict, "what was done to %s cannot be undone; change it yourself", o)
+}
+
+// isAlready tells whether an object is as an image of it says.
+func (p *Project) isAlready(o Object, image json.RawMessage) (bool, error) {
+	object := p.Get(o)
+	if object == nil || absent(image) {
+		return object == nil && absent(image), nil
+	}
+	now, err := json.Marshal(object)
+	if err != nil {
+		return false, fmt.Errorf("encode %s: %w", o, err)
+	}
+	differences, err := Diff(now, image)
+	return len(differences) == 0, err
 }
 
 func imageOf[T any](image json.RawMessage) (*T, error) {
