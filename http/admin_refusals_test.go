@@ -73,6 +73,30 @@ func TestAdminRefusals(t *testing.T) {
 		{"GET", "/admin/v1/audit?project=shop&object=segment:moon", "", "", "", 404, `the history has nothing about object \"segment:moon\"`},
 		{"GET", "/admin/v1/audit?project=shop&environment=qa&affects=feature:checkout", "", "", "", 404, `environment \"qa\"`},
 
+		// What the path and the body name differently is neither.
+		{"PATCH", E + "/features/checkout", "", "", `{"environment":"test","enabled":true}`, 400, `the path says \"live\" and the body \"test\" ... "field":"environment"`},
+		{"PATCH", E + "/features/checkout", "", "", `{"feature":"banner","enabled":true}`, 400, `"field":"feature"`},
+		{"PUT", E + "/features/checkout/segment-overrides/west", "", "", `{"segment":"east","enabled":true}`, 400, `"field":"segment"`},
+		{"PUT", E + "/features/checkout/segment-overrides", "", "", `{"feature":"banner","order":[]}`, 400, `"field":"feature"`},
+		{"PUT", E + "/features/search/identity-overrides/ada", "", "", `{"identifier":"bob","enabled":true}`, 400, `"field":"identifier"`},
+		{"PATCH", E, "", "", `{"environment":"test","name":"Live"}`, 400, `"field":"environment"`},
+		{"POST", E + "/clone", "", "", `{"source":"test","key":"new"}`, 400, `"field":"source"`},
+		{"PATCH", E + "/keys/moon", "", "", `{"id":"sun","active":false}`, 400, `"field":"id"`},
+		{"PATCH", P + "/features/checkout", "", "", `{"feature":"banner","archived":true}`, 400, `"field":"feature"`},
+		{"PATCH", P + "/segments/west", "", "", `{"segment":"east","name":"East"}`, 400, `"field":"segment"`},
+		{"PUT", P + "/segments/west/tests", "", "", `{"segment":"east","cases":[]}`, 400, `"field":"segment"`},
+		{"PUT", P + "/features/checkout/tests", "", "", `{"feature":"banner","cases":[]}`, 400, `"field":"feature"`},
+		{"PUT", P + "/contexts/plan", "", "", `{"key":"country","type":"string"}`, 400, `"field":"key"`},
+
+		// What is empty by mistake is not taken for what was left out.
+		{"POST", P + "/undo", "", "", `{"actor":"x","from":"","dry_run":true}`, 400, `\"\" is not a time as of RFC 3339 ... "field":"from"`},
+		{"POST", P + "/undo", "", "", `{"actor":"x","to":"","dry_run":true}`, 400, `"field":"to"`},
+		{"POST", "/admin/v1/tokens", "", "", `{"name":"ci","grants":[{"role":"viewer"}],"expires_at":""}`, 400, `"field":"expires_at"`},
+
+		// Nothing is recorded of what is asked wrongly besides.
+		{"POST", P + "/changes", "", "", `{"commands":[{"command":"update_project","description":"x"}],"impact":{"stored":-1}}`, 422, `"field":"impact.stored"`},
+		{"POST", E + "/rollback", "", "", `{"version":1,"plan_hash":"any","reason":"r","impact":{"stored":100001}}`, 422, `"field":"impact.stored"`},
+
 		// What cannot be read says where.
 		{"POST", P + "/features", "", "", `{"key":"new",}`, 400, `the body is not valid JSON: ... at line 1, column 15`},
 		{"POST", P + "/features", "", "", "{\n\t\"key\": nope\n}", 400, `at line 2, column 11`},

@@ -304,8 +304,30 @@ type why struct {
 	OverrideTests bool `json:"override_tests"`
 }
 
-// read reads the body strictly. An empty body is an empty object.
-func (r *request) read(into any) error {
+// A pathMember is a member of a command that has its value from the path.
+type pathMember struct {
+	name  string
+	into  *string
+	value string
+}
+
+// read reads the body strictly. An empty body is an empty object. The members that
+// the path gives are set; a body that has another value for one is refused, for
+// nobody can tell which of the two was meant.
+func (r *request) read(into any, path ...pathMember) error {
+	if err := r.readBody(into); err != nil {
+		return err
+	}
+	for _, m := range path {
+		if *m.into != "" && *m.into != m.value {
+			return domain.RefuseField(domain.Malformed, m.name, "the path says %q and the body %q; leave it out of the body", m.value, *m.into)
+		}
+		*m.into = m.value
+	}
+	return nil
+}
+
+func (r *request) readBody(into any) error {
 	if encoded(r.Request().Header) {
 		return domain.RefuseField(domain.Unsupported, "Content-Encoding", "bodies are not read compressed; send it as it is")
 	}

@@ -33,10 +33,9 @@ func (s *Server) setContext(r *request) error {
 		why
 		commands.SetContext
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"key", &body.Key, r.param("context")}); err != nil {
 		return err
 	}
-	body.Key = r.param("context")
 	o := contextObject(body.Key)
 	result, err := r.do(body.why, o, body.SetContext)
 	if err != nil {

@@ -11,15 +11,16 @@ import (
 	"flagledger/domain"
 )
 
-// optionalTime reads an RFC 3339 time, null or nothing.
+// optionalTime reads an RFC 3339 time or null, which is none. An empty text is
+// refused: what an undo is bounded by, or a token, must not be lost by a slip.
 type optionalTime struct{ time.Time }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (t *optionalTime) UnmarshalJSON(data []byte) error {
-	text := strings.Trim(string(data), `"`)
-	if text == "null" || text == "" {
+	if string(data) == "null" {
 		return nil
 	}
+	text := strings.Trim(string(data), `"`)
 	parsed, err := parseTime(text)
 	if err != nil {
 		return fmt.Errorf("%q is not a time as of RFC 3339, such as 2026-05-03T14:02:00Z", text)
@@ -77,10 +78,9 @@ func (s *Server) cloneEnvironment(r *request) error {
 		why
 		commands.CloneEnvironment
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"source", &body.Source, r.environment.Key}); err != nil {
 		return err
 	}
-	body.Source = r.environment.Key
 	return r.answerEnvironment(http.StatusCreated, body.why, body.Key, body.CloneEnvironment)
 }
 
@@ -97,10 +97,9 @@ func (s *Server) updateEnvironment(r *request) error {
 		why
 		commands.UpdateEnvironment
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"environment", &body.Environment, r.environment.Key}); err != nil {
 		return err
 	}
-	body.Environment = r.environment.Key
 	return r.answerEnvironment(http.StatusOK, body.why, r.environment.Key, body.UpdateEnvironment)
 }
 
@@ -180,10 +179,9 @@ func (s *Server) updateKey(r *request) error {
 		why
 		commands.UpdateSDKKey
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"environment", &body.Environment, r.environment.Key}, pathMember{"id", &body.ID, r.param("id")}); err != nil {
 		return err
 	}
-	body.Environment, body.ID = r.environment.Key, r.param("id")
 	o := r.keyObject(body.ID)
 	result, err := r.do(body.why, o, body.UpdateSDKKey)
 	if err != nil {

@@ -72,10 +72,9 @@ func (s *Server) updateFeature(r *request) error {
 		commands.UpdateFeature
 		Variants *[]commands.VariantInput `json:"variants"`
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"feature", &body.Feature, r.param("feature")}); err != nil {
 		return err
 	}
-	body.Feature = r.param("feature")
 	cmds := []commands.Command{body.UpdateFeature}
 	if body.Variants != nil {
 		cmds = append(cmds, commands.SetVariants{Feature: body.Feature, Variants: *body.Variants})
@@ -160,10 +159,9 @@ func (s *Server) updateState(r *request) error {
 		why
 		commands.SetFeatureState
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"environment", &body.Environment, r.environment.Key}, pathMember{"feature", &body.Feature, r.param("feature")}); err != nil {
 		return err
 	}
-	body.Environment, body.Feature = r.environment.Key, r.param("feature")
 	o := domain.Object{Kind: domain.KindFeatureState, Environment: body.Environment, Key: body.Feature}
 	result, err := r.do(body.why, o, body.SetFeatureState)
 	if err != nil {

@@ -308,6 +308,9 @@ const anyPlan = "any"
 // looked at must come with the execution; "any" goes ahead unseen.
 func (r *request) carryOut(w why, planner commands.Planner, dryRun bool, hash string, sample sample, execute func(hash string) commands.Command) (planAnswer, commands.Result, error) {
 	var answer planAnswer
+	if err := sample.check(); err != nil {
+		return answer, commands.Result{}, err
+	}
 	if !dryRun {
 		if domain.Trim(w.Reason) == "" {
 			return answer, commands.Result{}, domain.RefuseField(domain.Invalid, "reason", "this needs a reason")

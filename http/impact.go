@@ -75,12 +75,17 @@ const (
 	maxExamples   = 5
 )
 
+// check refuses a sample that there cannot be, before anything is recorded.
+func (s sample) check() error {
+	if s.Stored < 0 || s.Stored > maxSample {
+		return domain.RefuseField(domain.Invalid, "impact.stored", "%d is not between 0 and %d", s.Stored, maxSample)
+	}
+	return nil
+}
+
 // impactOf tries a proposed change on identities: what they get now, and what
 // they would get.
 func (r *request) impactOf(change commands.Result, s sample) (*impact, error) {
-	if s.Stored < 0 || s.Stored > maxSample {
-		return nil, domain.RefuseField(domain.Invalid, "impact.stored", "%d is not between 0 and %d", s.Stored, maxSample)
-	}
 	if s.Stored == 0 {
 		s.Stored = defaultSample
 	}

@@ -20,10 +20,11 @@ func (s *Server) setSegmentOverride(r *request) error {
 		why
 		commands.SetSegmentOverride
 	}
-	if err := r.read(&body); err != nil {
+	err := r.read(&body, pathMember{"environment", &body.Environment, r.environment.Key},
+		pathMember{"feature", &body.Feature, r.param("feature")}, pathMember{"segment", &body.Segment, r.param("segment")})
+	if err != nil {
 		return err
 	}
-	body.Environment, body.Feature, body.Segment = r.environment.Key, r.param("feature"), r.param("segment")
 	o := r.overridesObject()
 	result, err := r.do(body.why, o, body.SetSegmentOverride)
 	if err != nil {
@@ -46,10 +47,9 @@ func (s *Server) orderSegmentOverrides(r *request) error {
 		why
 		commands.OrderSegmentOverrides
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"environment", &body.Environment, r.environment.Key}, pathMember{"feature", &body.Feature, r.param("feature")}); err != nil {
 		return err
 	}
-	body.Environment, body.Feature = r.environment.Key, r.param("feature")
 	o := r.overridesObject()
 	result, err := r.do(body.why, o, body.OrderSegmentOverrides)
 	if err != nil {
@@ -150,10 +150,11 @@ func (s *Server) setIdentityOverride(r *request) error {
 		why
 		commands.SetIdentityOverride
 	}
-	if err := r.read(&body); err != nil {
+	err := r.read(&body, pathMember{"environment", &body.Environment, r.environment.Key},
+		pathMember{"feature", &body.Feature, r.param("feature")}, pathMember{"identifier", &body.Identifier, r.param("identifier")})
+	if err != nil {
 		return err
 	}
-	body.Environment, body.Feature, body.Identifier = r.environment.Key, r.param("feature"), r.param("identifier")
 	result, err := r.do(body.why, r.identityObject(), body.SetIdentityOverride)
 	if err != nil {
 		return err

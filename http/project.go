@@ -101,6 +101,11 @@ func (s *Server) applyChange(r *request) error {
 	if err := r.read(&body); err != nil {
 		return err
 	}
+	if body.Sample != nil {
+		if err := body.Sample.check(); err != nil {
+			return err
+		}
+	}
 	ch, err := r.change(body.why, projectObject(r.project))
 	if err != nil {
 		return err

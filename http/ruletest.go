@@ -82,10 +82,9 @@ func (s *Server) setSegmentTests(r *request) error {
 		why
 		commands.SetSegmentTests
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"segment", &body.Segment, r.param("segment")}); err != nil {
 		return err
 	}
-	body.Segment = r.param("segment")
 	return r.answerTests(body.why, domain.Object{Kind: domain.KindSegmentTests, Key: body.Segment}, segmentObject(body.Segment), body.SetSegmentTests)
 }
 
@@ -129,10 +128,9 @@ func (s *Server) setFeatureTests(r *request) error {
 		why
 		commands.SetFeatureTests
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"feature", &body.Feature, r.param("feature")}); err != nil {
 		return err
 	}
-	body.Feature = r.param("feature")
 	return r.answerTests(body.why, domain.Object{Kind: domain.KindFeatureTests, Key: body.Feature}, featureObject(body.Feature), body.SetFeatureTests)
 }
 

@@ -83,10 +83,9 @@ func (s *Server) updateSegment(r *request) error {
 		why
 		commands.UpdateSegment
 	}
-	if err := r.read(&body); err != nil {
+	if err := r.read(&body, pathMember{"segment", &body.Segment, r.param("segment")}); err != nil {
 		return err
 	}
-	body.Segment = r.param("segment")
 	return r.answerSegment(http.StatusOK, body.why, body.Segment, body.UpdateSegment)
 }
 
