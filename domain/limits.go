@@ -50,6 +50,11 @@ func (l *Limits) byName() map[string]*int {
 	}
 }
 
+// maxKeyText is the most characters of a text that the views find things by: of
+// up to 4 bytes each, they are less than what bbolt takes for a key. A longer one,
+// once recorded, could never be applied.
+const maxKeyText = 8_000
+
 // Set changes the limits that are named, to at least 1. Changes recorded before
 // stay as they are; what is over a limit that was lowered can only shrink.
 func (l *Limits) Set(changes map[string]int) error {
@@ -61,6 +66,9 @@ func (l *Limits) Set(changes map[string]int) error {
 		}
 		if n < 1 {
 			return RefuseField(Invalid, name, "the limit of %s cannot be %d; it is at least 1", name, n)
+		}
+		if n > maxKeyText && (limit == &l.TextLength || limit == &l.TraitKeyLength) {
+			return RefuseField(Invalid, name, "the limit of %s cannot be %d; it is at most %d", name, n, maxKeyText)
 		}
 		*limit = n
 	}

@@ -91,7 +91,7 @@ func TestSetLimits(t *testing.T) {
 	if err := limits.Set(map[string]int{"features": 20_000, "text-length": 1}); err != nil || limits != want {
 		t.Errorf("limits %+v, error %v", limits, err)
 	}
-	for name, n := range map[string]int{"feature": 1, "features": 0, "traits": -1} {
+	for name, n := range map[string]int{"feature": 1, "features": 0, "traits": -1, "text-length": 8_001, "trait-key-length": 8_001} {
 		if err := limits.Set(map[string]int{name: n}); kindOf(err) != domain.Invalid || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s=%d: error %v", name, n, err)
 		}

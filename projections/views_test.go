@@ -62,6 +62,34 @@ func shopLog(t testing.TB, n int) []domain.Recorded {
 	return log
 }
 
+// What the views find things by may be as long as a limit can allow.
+func TestLongestKeys(t *testing.T) {
+	limits := domain.DefaultLimits()
+	if err := limits.Set(map[string]int{"text-length": 8_000, "trait-key-length": 8_000}); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("𐐀", limits.TextLength)
+	log := shopLog(t, 1)
+	c := record(t, 2, domain.ContextSet{Key: text, Type: domain.StringContext}).Commit
+	c.Ticket, c.Reason, c.IdempotencyKey = text, text, text
+	rec, err := recorded(c, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := emptyViews(t)
+	for _, rec := range append(log, rec) {
+		if err := v.Apply(rec, 0); err != nil {
+			t.Fatalf("apply commit %d: %.200v", rec.Position, err)
+		}
+	}
+	for _, q := range []projections.AuditQuery{{Ticket: text}, {Object: domain.Object{Kind: domain.KindContext, Key: text}}} {
+		q.Project, q.Limit = c.Project, 1
+		if found, _, err := v.Audit(q); err != nil || len(found) != 1 {
+			t.Errorf("%d entries, error %v", len(found), err)
+		}
+	}
+}
+
 // applying applies commits one after the other, more being known to follow.
 func applying(t testing.TB, v *projections.Views, log []domain.Recorded) {
 	t.Helper()
