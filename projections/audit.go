@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -444,6 +443,10 @@ func present(image []byte) json.RawMessage {
 	return bytes.Clone(image)
 }
 
+// maxSelected is how many commits may be selected at once, whose images are all
+// in memory then.
+const maxSelected = 10_000
+
 // PastChanges returns what the selected commits of a project did, newest first.
 func (v *Views) PastChanges(project string, s domain.Selection) ([]domain.PastChange, error) {
 	var entries []Entry
@@ -457,12 +460,17 @@ func (v *Views) PastChanges(project string, s domain.Selection) ([]domain.PastCh
 		}
 		entries = []Entry{e}
 	} else {
+		var next uint64
 		var err error
-		entries, _, err = v.Audit(AuditQuery{
-			Project: project, Actor: s.Actor, ChangeRequest: s.ChangeRequest, Correlation: s.CorrelationID, From: s.From, To: s.To, Limit: math.MaxInt,
+		entries, next, err = v.Audit(AuditQuery{
+			Project: project, Actor: s.Actor, ChangeRequest: s.ChangeRequest, Correlation: s.CorrelationID, From: s.From, To: s.To, Limit: maxSelected,
 		})
 		if err != nil {
 			return nil, err
+		}
+		if next > 0 {
+			first := entries[len(entries)-1].RecordedAt
+			return nil, domain.RefuseField(domain.LimitReached, "from", "more than %d commits are selected; select them by time as well, the newest first: from %s on", maxSelected, first.Add(1).UTC().Format(time.RFC3339Nano))
 		}
 	}
 	var changes []domain.PastChange

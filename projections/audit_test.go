@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -378,6 +379,31 @@ func TestAnswer(t *testing.T) {
 		}
 		l.close(t)
 		l.open(t)
+	}
+}
+
+// More commits than a process has memory for are not selected at once.
+func TestPastChangesOfTooMany(t *testing.T) {
+	v := emptyViews(t)
+	log := shopLog(t, 10_001)
+	for i, rec := range log {
+		if err := v.Apply(rec, uint64(len(log)-1-i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shop := domain.ProjectID("shop")
+	_, err := v.PastChanges(shop, domain.Selection{Actor: "ana"})
+	refusal, is := errors.AsType[*domain.Error](err)
+	if !is || refusal.Kind != domain.LimitReached || !strings.Contains(refusal.Detail, "more than 10000 commits are selected") {
+		t.Fatalf("error %v", err)
+	}
+	_, from, _ := strings.Cut(refusal.Detail, "from ")
+	since, err := time.Parse(time.RFC3339Nano, strings.TrimSuffix(from, " on"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if changes, err := v.PastChanges(shop, domain.Selection{Actor: "ana", From: since}); err != nil || len(changes) != 9_999 {
+		t.Errorf("%d changes, error %v", len(changes), err)
 	}
 }
 
