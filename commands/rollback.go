@@ -199,13 +199,13 @@ func (r *rollback) restore() error {
 	}
 	before := len(r.events)
 	for key, old := range r.then.Segments.All() {
-		if r.now.Segments.Get(key) == nil && r.needs(key) {
+		if r.now.Segments.Get(key) == nil && r.needs(key) && (old.Feature == "" || r.isToBe(old.Feature)) {
 			r.event(old.Recreated())
 			r.warn("segment %q was deleted since: it is restored, for all environments", key)
 		}
 	}
 	for key, old := range r.then.Features.All() {
-		if r.now.Folded.Get(strings.ToLower(key)) != "" || !r.covers(key) { // there, or one that differs only in case
+		if !r.free(key) || !r.covers(key) {
 			continue
 		}
 		seeds := map[string]int32{}
@@ -232,10 +232,19 @@ func (r *rollback) restore() error {
 	return nil
 }
 
-// needs tells whether a segment of then is selected, or used by an override that is.
+// free tells whether there is no feature of the key, nor one that differs only in case.
+func (r *rollback) free(feature string) bool { return r.now.Folded.Get(strings.ToLower(feature)) == "" }
+
+// isToBe tells whether a feature of then is there or is about to be restored.
+func (r *rollback) isToBe(feature string) bool {
+	return r.survives(feature) || r.covers(feature) && r.free(feature)
+}
+
+// needs tells whether a segment of then is selected, or used by an override that
+// is, of a feature that comes back.
 func (r *rollback) needs(segment string) bool {
 	for feature := range r.was.Uses.Get(segment).All() {
-		if r.covers(feature) {
+		if r.covers(feature) && r.isToBe(feature) {
 			return true
 		}
 	}

@@ -270,6 +270,30 @@ func TestRollbackRestoresDeleted(t *testing.T) {
 
 // What a plan would leave alone is part of it: a feature that came since the
 // preview is one more that goes to its initial state, though nothing is recorded
+// A segment of a feature comes back with it, and stays away where another has its key.
+func TestRollbackRestoresSegmentsOfFeatures(t *testing.T) {
+	for other, restored := range map[string]bool{"other": true, "own": false, "OWN": false} {
+		l := newLedger(t)
+		l.must(t, shop()...)
+		l.must(t, commands.CreateFeature{Key: "own"}, commands.CreateSegment{Key: "few", Feature: "own", Rules: when("a", evaluation.Equal, "b")}, override("own", "few", value("x")))
+		version := l.views.CurrentVersion(l.environment("prod"))
+		l.must(t, commands.RemoveSegmentOverride{Environment: "prod", Feature: "own", Segment: "few"}, commands.DeleteSegment{Segment: "few"}, commands.DeleteFeature{Feature: "own"})
+		l.must(t, commands.CreateFeature{Key: other})
+		for _, c := range []commands.Rollback{{Environment: "prod", Version: version, RestoreDeleted: true}, {Environment: "prod", Version: version, RestoreDeleted: true, Segments: []string{"few"}, Features: []string{"own"}}} {
+			ch := change(c)
+			ch.DryRun = true
+			result, err := l.Do(t.Context(), ch)
+			if err != nil {
+				t.Errorf("%s: %v", other, err)
+				continue
+			}
+			if got := result.After.Segments.Get("few") != nil; got != restored {
+				t.Errorf("%s: restored %t, want %t", other, got, restored)
+			}
+		}
+	}
+}
+
 // of it.
 func TestPlanCoversItsWarnings(t *testing.T) {
 	l := newLedger(t)
