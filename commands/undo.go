@@ -159,103 +159,12 @@ type undo struct {
 	deletedAs map[domain.Object]json.RawMessage // what segments were at last
 }
 
-// since is what others did to an object after what is to be undone.
-type since struct {
-	from  uint64             // it is read down to here
-	steps []domain.FieldStep // of each field the last one
-}
-
 func (u *undo) conflict(o domain.Object, path, format string, args ...any) {
 	field := o.String()
 	if path != "" {
 		field += "/" + path
 	}
 	u.conflicts = append(u.conflicts, domain.FieldError{Field: field, Detail: fmt.Sprintf(format, args...)})
-}
-
-// takeBack works one change out of the image of its object.
-func (u *undo) takeBack(c domain.PastChange) error {
-	if !u.stands(c) {
-		return nil
-	}
-	if env := u.now.Environments.Get(c.Object.Environment); c.Object.Kind == domain.KindIdentity && env != nil && u.in.Persons.Name(u.now.ID, env.ID, c.Object.Key) == "" {
-		u.erased[c.Object] = true
-		return nil
-	}
-	now, touched := u.images[c.Object]
-	if !touched {
-		u.order = append(u.order, c.Object)
-		if object := u.now.Get(c.Object); object != nil {
-			var err error
-			if now, err = json.Marshal(object); err != nil {
-				return fmt.Errorf("undo %s: %w", c.Object, err)
-			}
-		}
-	}
-	u.images[c.Object] = now
-	switch {
-	case c.Before == nil && c.After == nil:
-	case c.Before == nil: // created
-		if now == nil {
-			return nil
-		}
-		since, err := domain.Diff(c.After, now)
-		if err != nil {
-			return fmt.Errorf("undo %s: %w", c.Object, err)
-		}
-		for _, d := range since {
-			if d.Path != "revision" { // follows from the rest, which may be taken back already
-				u.conflict(c.Object, d.Path, "it was created at position %d and changed since", c.Position)
-			}
-		}
-		u.images[c.Object] = nil
-	case c.After == nil: // deleted
-		if now != nil {
-			u.conflict(c.Object, "", "it was deleted at position %d and exists again", c.Position)
-			return nil
-		}
-		u.images[c.Object] = c.Before
-		if c.Object.Kind == domain.KindSegment {
-			u.deletedAs[c.Object] = c.Before
-		}
-	case now == nil:
-		u.conflict(c.Object, "", "it was changed at position %d and deleted since", c.Position)
-	default:
-		steps, err := u.stepsSince(c)
-		if err != nil {
-			return err
-		}
-		merged, conflicts, err := domain.Merge(c.After, c.Before, now, steps...)
-		if err != nil {
-			return fmt.Errorf("undo %s: %w", c.Object, err)
-		}
-		if len(conflicts) > 0 {
-			u.shown = append(u.shown, domain.Shown{Object: c.Object, Image: c.Before}, domain.Shown{Object: c.Object, Image: c.After}, domain.Shown{Object: c.Object, Image: now})
-		}
-		for _, conflict := range conflicts {
-			again := "again since"
-			if conflict.Position > 0 {
-				again = fmt.Sprintf("again at position %d", conflict.Position)
-			}
-			u.conflict(c.Object, conflict.Path, "it was changed at position %d, and %s: it should become %s again, but is %s now",
-				c.Position, again, becomes(conflict.Ours), becomes(conflict.Theirs))
-		}
-		if len(conflicts) == 0 {
-			u.images[c.Object] = merged
-		}
-	}
-	return nil
-}
-
-// becomes words what a difference leads to.
-func becomes(d domain.Difference) string {
-	switch {
-	case len(d.To) > 0:
-		return string(d.To)
-	case d.Op == domain.OpMoved:
-		return fmt.Sprintf("at place %d", d.ToPlace)
-	}
-	return "nothing"
 }
 
 // stands tells whether a change can be worked out of an object that is still the
@@ -315,33 +224,6 @@ func (u *undo) initial(env *domain.Environment, part domain.Object) bool {
 		return len(env.Overrides.Get(part.Key).List) == 0
 	}
 	return false
-}
-
-// stepsSince are what others have done to the object of a change after it. The
-// changes to undo come newest first, so that all between two of them is of others.
-func (u *undo) stepsSince(c domain.PastChange) ([]domain.FieldStep, error) {
-	s := u.since[c.Object]
-	if s == nil {
-		s = &since{from: u.now.Position + 1}
-		u.since[c.Object] = s
-	}
-	between, err := u.in.Views.ChangesBetween(u.now, c.Object, c.Position, s.from)
-	if err != nil {
-		return nil, err
-	}
-	s.from = c.Position
-	for _, change := range between { // newest first
-		steps, err := domain.FieldSteps(change)
-		if err != nil {
-			return nil, fmt.Errorf("undo %s: %w", c.Object, err)
-		}
-		for _, step := range steps {
-			if !slices.ContainsFunc(s.steps, func(known domain.FieldStep) bool { return known.Path == step.Path }) {
-				s.steps = append(s.steps, step)
-			}
-		}
-	}
-	return s.steps, nil
 }
 
 // carryOut makes the events: what is shared comes first and goes last.
