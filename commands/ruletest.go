@@ -3,8 +3,10 @@ package commands
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
+	"unicode/utf8"
 
 	"flagledger/domain"
 	"flagledger/domain/evaluation"
@@ -47,8 +49,8 @@ func (c SetSegmentTests) Decide(p *domain.Project, in *Inputs) ([]domain.Event, 
 		if one.Member == nil {
 			return nil, domain.RefuseField(domain.Invalid, fmt.Sprintf("cases[%d].member", i), "the case %q does not say whether the segment must hold this person: give true or false", one.Name)
 		}
-		if err := checkTraits(in, fmt.Sprintf("cases[%d].traits", i), one.Traits); err != nil {
-			return nil, err
+		if err := checkPerson(in, one.Identifier, one.Traits); err != nil {
+			return nil, inCase(err, i)
 		}
 		cases[i] = domain.SegmentCase{Name: one.Name, Identifier: one.Identifier, Traits: one.Traits, Member: *one.Member}
 	}
@@ -89,8 +91,8 @@ func (c SetFeatureTests) Decide(p *domain.Project, in *Inputs) ([]domain.Event, 
 		if one.Enabled == nil && !one.Value.Given && one.Variant == nil {
 			return nil, domain.RefuseField(domain.Invalid, fmt.Sprintf("cases[%d]", i), "the case %q expects nothing; give enabled, value or variant", one.Name)
 		}
-		if err := checkTraits(in, fmt.Sprintf("cases[%d].traits", i), one.Traits); err != nil {
-			return nil, err
+		if err := checkPerson(in, one.Identifier, one.Traits); err != nil {
+			return nil, inCase(err, i)
 		}
 	}
 	if err := checkCases(in, names); err != nil {
@@ -126,9 +128,24 @@ func checkCases(in *Inputs, names []string) error {
 	return nil
 }
 
-func checkTraits(in *Inputs, field string, traits map[string]evaluation.Value) error {
+// checkPerson refuses somebody of a case whom no app could send.
+func checkPerson(in *Inputs, identifier string, traits map[string]evaluation.Value) error {
+	if identifier != "" {
+		if err := CheckIdentifier(in.Limits, identifier); err != nil {
+			return err
+		}
+	}
 	if len(traits) > in.Limits.Traits {
-		return domain.RefuseField(domain.LimitReached, field, "there are %d traits; the limit is %d", len(traits), in.Limits.Traits)
+		return domain.RefuseField(domain.LimitReached, "traits", "there are %d traits; the limit is %d", len(traits), in.Limits.Traits)
+	}
+	for _, key := range slices.Sorted(maps.Keys(traits)) {
+		if n := utf8.RuneCountInString(key); n > in.Limits.TraitKeyLength {
+			return domain.RefuseField(domain.LimitReached, "traits", "the name of a trait has %d characters; the limit is %d", n, in.Limits.TraitKeyLength)
+		}
+		text, _ := traits[key].AsString()
+		if n := utf8.RuneCountInString(text); n > in.Limits.TraitLength {
+			return domain.RefuseField(domain.LimitReached, "traits", "the trait %q has %d characters; the limit is %d", key, n, in.Limits.TraitLength)
+		}
 	}
 	return nil
 }

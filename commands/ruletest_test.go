@@ -53,7 +53,14 @@ func TestRuleTests(t *testing.T) {
 		"in no environment":                   {when: feature(func(c *domain.FeatureCase) { c.Environment = "qa" }), refused: `not_found cases[0].environment: there is no environment "qa"`},
 		"that expects null":                   {when: feature(func(c *domain.FeatureCase) { c.Enabled, c.Value = nil, domain.Expect(evaluation.Null()) }), then: []string{`feature_tests.set.v1 {"feature":"checkout","cases":[{"name":"a","environment":"prod","value":null}]}`}},
 		"that expects nothing":                {when: feature(func(c *domain.FeatureCase) { c.Enabled = nil }), refused: `invalid cases[0]: the case "a" expects nothing`},
-		"of somebody with traits":             {when: feature(func(c *domain.FeatureCase) { c.Traits = manyTraits(201) }), refused: "limit_reached cases[0].traits: there are 201 traits; the limit is 200"},
+		"of a long identifier":                {when: feature(func(c *domain.FeatureCase) { c.Identifier = strings.Repeat("a", 2001) }), refused: "limit_reached cases[0].identifier: the identifier has 2001 characters; the limit is 2000"},
+		"of a trait of a long name": {when: feature(func(c *domain.FeatureCase) {
+			c.Traits = map[string]evaluation.Value{strings.Repeat("a", 201): evaluation.Null()}
+		}), refused: "limit_reached cases[0].traits: the name of a trait has 201 characters; the limit is 200"},
+		"of a long trait": {when: feature(func(c *domain.FeatureCase) {
+			c.Traits = map[string]evaluation.Value{"plan": evaluation.String(strings.Repeat("a", 2001))}
+		}), refused: `limit_reached cases[0].traits: the trait "plan" has 2001 characters; the limit is 2000`},
+		"of somebody with traits": {when: feature(func(c *domain.FeatureCase) { c.Traits = manyTraits(201) }), refused: "limit_reached cases[0].traits: there are 201 traits; the limit is 200"},
 	})
 }
 
