@@ -79,9 +79,7 @@ func (c CreateFeature) Decide(p *domain.Project, in *Inputs) ([]domain.Event, er
 }
 
 func checkAttributes(in *Inputs, a domain.FeatureAttributes) error {
-	switch a.Kind {
-	case domain.Release, domain.Experiment, domain.Ops, domain.Permission:
-	default:
+	if !a.Kind.Known() {
 		return domain.RefuseField(domain.Invalid, "kind", "%q is not a kind of feature; there are release, experiment, ops, permission", a.Kind)
 	}
 	if err := checkTexts(in, "description", a.Description); err != nil {

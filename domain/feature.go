@@ -40,6 +40,11 @@ const (
 	Permission FeatureKind = "permission"
 )
 
+// Known tells whether there is such a kind.
+func (k FeatureKind) Known() bool {
+	return k == Release || k == Experiment || k == Ops || k == Permission
+}
+
 // A Variant is one of the values of a multivariate feature. Its id, which never
 // changes, is its place in the order in which identities are split.
 type Variant struct {

@@ -15,6 +15,9 @@ func featureObject(key string) domain.Object {
 
 func (s *Server) listFeatures(r *request) error {
 	tag, kind := r.QueryParam("tag"), r.QueryParam("kind")
+	if kind != "" && !domain.FeatureKind(kind).Known() {
+		return domain.RefuseField(domain.Malformed, "kind", "%q is not a kind of feature; there are release, experiment, ops, permission", kind)
+	}
 	archived, err := r.flag("archived")
 	if err != nil {
 		return err
