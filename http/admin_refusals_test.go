@@ -91,6 +91,9 @@ func TestAdminRefusals(t *testing.T) {
 		// What is empty by mistake is not taken for what was left out.
 		{"POST", P + "/undo", "", "", `{"actor":"x","from":"","dry_run":true}`, 400, `\"\" is not a time as of RFC 3339 ... "field":"from"`},
 		{"POST", P + "/undo", "", "", `{"actor":"x","to":"","dry_run":true}`, 400, `"field":"to"`},
+		{"POST", P + "/undo", "", "", `{"actor":"x","to":"0001-01-01T00:00:00Z","dry_run":true}`, 400, `"field":"to"`},
+		{"GET", "/admin/v1/audit?to=0001-01-01T00:00:00Z", "", "", "", 400, `"field":"to"`},
+		{"GET", P + "/features?kind=releases", "", "", "", 400, `\"releases\" is not a kind of feature ... "field":"kind"`},
 		{"POST", "/admin/v1/tokens", "", "", `{"name":"ci","grants":[{"role":"viewer"}],"expires_at":""}`, 400, `"field":"expires_at"`},
 
 		// Nothing is recorded of what is asked wrongly besides.

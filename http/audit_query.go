@@ -193,7 +193,7 @@ func checkSpan(from, to time.Time) error {
 }
 
 func queryTime(name, value string) (time.Time, error) {
-	t, err := parseTime(value)
+	t, err := parseBound(value)
 	if err != nil {
 		return t, domain.RefuseField(domain.Malformed, name, "%q is not a time as of RFC 3339, such as 2026-05-03T14:02:00Z", value)
 	}

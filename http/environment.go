@@ -21,7 +21,7 @@ func (t *optionalTime) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	text := strings.Trim(string(data), `"`)
-	parsed, err := parseTime(text)
+	parsed, err := parseBound(text)
 	if err != nil {
 		return fmt.Errorf("%q is not a time as of RFC 3339, such as 2026-05-03T14:02:00Z", text)
 	}

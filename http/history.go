@@ -77,6 +77,16 @@ func parseTime(text string) (time.Time, error) {
 	return time.Parse(time.RFC3339, text)
 }
 
+// parseBound reads a time that may be left out. The first moment of all, which
+// programs write for a time that was never set, is not taken for that.
+func parseBound(text string) (time.Time, error) {
+	t, err := parseTime(text)
+	if err == nil && t.IsZero() {
+		err = strconv.ErrRange
+	}
+	return t, err
+}
+
 // inField says which field of the request a refusal is about that names none.
 func inField(field string, err error) error {
 	refusal, is := errors.AsType[*domain.Error](err)
