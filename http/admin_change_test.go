@@ -336,3 +336,15 @@ func TestAdminIdentifiers(t *testing.T) {
 		a.ask(call{method: "GET", path: E + "/identities/" + at, status: 404})
 	}
 }
+
+// Whose overrides go with an environment is told by their names, before and after.
+func TestPersonsOfADeletedEnvironment(t *testing.T) {
+	a := newAdmin(t)
+	a.openShop()
+	a.run([]call{
+		{"POST", P + "/environments", "", "", `{"key":"qa"}`, 201, ""},
+		{"PUT", P + "/environments/qa/features/checkout/identity-overrides/ada", "", "", `{"enabled":true}`, 200, ""},
+		{"POST", P + "/changes", "", "", `{"commands":[{"command":"delete_environment","environment":"qa"}],"dry_run":true}`, 200, `"identity":"ada" ... of identity ada in qa`},
+		{"POST", P + "/changes", "", "", `{"commands":[{"command":"delete_environment","environment":"qa"}]}`, 200, `"identity":"ada" ... of identity ada in qa`},
+	})
+}

@@ -213,8 +213,10 @@ func imagesOf(result commands.Result) ([]projections.Change, error) {
 	var all []projections.Change
 	for _, o := range result.Objects {
 		c := projections.Change{Object: o}
-		if env := result.After.Environments.Get(o.Environment); env != nil {
-			c.EnvironmentID = env.ID
+		for _, p := range []*domain.Project{result.Before, result.After} { // it may have come, or gone
+			if env := p.Environments.Get(o.Environment); env != nil {
+				c.EnvironmentID = env.ID
+			}
 		}
 		var err error
 		if c.Before, err = image(result.Before, o); err != nil {
