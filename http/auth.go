@@ -63,6 +63,9 @@ func (s *Server) admin(right domain.Right, handle func(*request) error, query ..
 
 // serve lets the request through to the handler, if the token may.
 func (r *request) serve(right domain.Right, handle func(*request) error, query []string) error {
+	if err := r.server.awaitStart(r.Request()); err != nil {
+		return err
+	}
 	if err := r.authenticate(); err != nil {
 		return err
 	}
@@ -274,6 +277,17 @@ func (r *request) param(name string) string {
 // environmentID names the environment of the path.
 func (r *request) environmentID() projections.EnvironmentID {
 	return environmentID(r.project, r.environment)
+}
+
+// awaitStart holds a request back until what was recorded before the process
+// began can be seen: a change decided without it, perhaps the retry of one, would
+// be refused or answered for reasons that are none any more. Where that takes
+// long, reads are answered with what is known.
+func (s *Server) awaitStart(r *http.Request) error {
+	if s.Current == nil || s.Current(r.Context()) || r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	return domain.Refuse(domain.Unavailable, "the process is starting, its views at %s; try again", s.Views.Progress())
 }
 
 // awaitPosition holds a request back until the views show the position that it

@@ -50,7 +50,10 @@ type Config struct {
 	Views      *projections.Views
 	Identities Identities
 	// Ready tells why the process cannot do its whole work, nil when it can.
-	Ready   func(context.Context) error
+	Ready func(context.Context) error
+	// Current waits a little until all can be seen that the log held when the
+	// process began, and tells whether it can, or cannot be waited for; nil: it can.
+	Current func(context.Context) bool
 	Metrics *prometheus.Registry
 	Usage   Usage // nil: what SDKs report is dropped
 	// Transparency signs checkpoints; nil: there are none.

@@ -43,6 +43,7 @@ type ledger struct {
 
 	opened    atomic.Pointer[opened]
 	connected chan struct{} // closed when opened is set
+	current   chan struct{} // closed when the views have seen all that was there at the start
 	unkept    chan struct{} // a project may keep less of persons than before
 	unkeptAt  atomic.Uint64 // the position since which that is so
 	started   atomic.Bool   // the views have seen all that was there at the start, and the first token is made
@@ -57,7 +58,7 @@ type opened struct {
 }
 
 func newLedger(c config, views *projections.Views, counted *usage.Store, looks *access.Store, log *slog.Logger) *ledger {
-	return &ledger{config: c, views: views, usage: counted, looks: looks, log: log, connected: make(chan struct{}), unkept: make(chan struct{}, 1)}
+	return &ledger{config: c, views: views, usage: counted, looks: looks, log: log, connected: make(chan struct{}), current: make(chan struct{}), unkept: make(chan struct{}, 1)}
 }
 
 // run reaches the log and follows it until ctx is done.
@@ -265,6 +266,42 @@ func (l *ledger) caughtUp(ctx context.Context) error {
 		defer collectLess(200)() // a sixth less work, for some hundred MiB until it is done
 	}
 	return l.views.Wait(ctx, last)
+}
+
+// currentWithin is how long a request waits for the views to catch up at the start.
+const currentWithin = 2 * time.Second
+
+// awaitCurrent waits a little until the views have seen all that was there at the
+// start, and tells whether they have. It does not wait for what stands still: a
+// log that cannot be reached, views that have stopped, or that know nothing yet.
+func (l *ledger) awaitCurrent(ctx context.Context) bool {
+	select {
+	case <-l.current:
+		return true
+	default:
+	}
+	late := time.NewTimer(currentWithin)
+	defer late.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		o := l.opened.Load()
+		switch {
+		case o == nil && l.cause.Load() != nil,
+			o != nil && o.subscriber.Load().Err() != nil,
+			l.views.Failure() != nil, l.views.Building(), l.views.Position() == 0:
+			return true
+		}
+		select {
+		case <-l.current:
+			return true
+		case <-again.C:
+		case <-late.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // begun says that all is done that a start does.

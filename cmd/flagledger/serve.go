@@ -217,7 +217,7 @@ func serve(ctx context.Context, c config, stdout, stderr io.Writer) (err error) 
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics.MustRegister(counted, looks, l, persons{l}, viewsProgress{views}, signed{l, l.signed})
 	api := httpapi.New(httpapi.Config{
-		Commands: service, Views: views, Identities: l, Transparency: signed{l, l.signed}, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Backup: l.backup, Ready: l.ready, Metrics: metrics, Logger: logger,
+		Commands: service, Views: views, Identities: l, Transparency: signed{l, l.signed}, Usage: counted, Accesses: looks, AccessPolicy: httpapi.AccessPolicy(c.accessLog), Backup: l.backup, Ready: l.ready, Current: l.awaitCurrent, Metrics: metrics, Logger: logger,
 		Version: version, Limits: limits, BodyLimit: c.bodyLimit, TrustProxy: c.trustProxy,
 		TokenRate: c.adminRate, KeyRate: c.sdkRate, GuessRate: c.guessRate, MaxStreams: c.maxStreams,
 	})
@@ -309,6 +309,7 @@ func begin(ctx context.Context, c config, l *ledger, service *commands.Service, 
 	if err := patiently(ctx, l.log, func() error { return l.caughtUp(ctx) }); err != nil {
 		return err
 	}
+	close(l.current)
 	if err := firstToken(ctx, l, service, os.Getenv("FLAGLEDGER_ADMIN_TOKEN"), stdout); err != nil {
 		return err
 	}
