@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -47,7 +49,7 @@ func (a *answer) WriteHeader(status int) {
 	a.head = strconv.AppendInt(append(a.head[:0], "HTTP/1.1 "...), int64(status), 10)
 	a.head = append(append(append(a.head, ' '), text...), "\r\n"...)
 
-	a.closes = a.conn.server.isClosing()
+	a.closes = a.conn.server.isClosing() || !errors.Is(a.conn.request.body.err, io.EOF)
 	a.sniffs = a.header["Content-Type"] == nil && a.header["Content-Encoding"] == nil
 	var few [12]string
 	names := few[:0]

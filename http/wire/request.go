@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/textproto"
@@ -49,7 +50,7 @@ func (r *request) parse(head string) (length int, plain bool) {
 		}
 		name, value, found := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
-		if !found || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
+		if !found || len(r.values) == maxFields || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
 			return 0, false
 		}
 		switch name = textproto.CanonicalMIMEHeaderKey(name); name {
@@ -112,14 +113,21 @@ func isPlainPath(b byte) bool {
 
 func isPlainQuery(b byte) bool { return ' ' < b && b < 0x7f }
 
-// body is what is left of the body of a request.
-type body struct{ rest []byte }
+// body is what is left of the body of a request, and what reading ends with.
+type body struct {
+	rest []byte
+	err  error // io.EOF where all of it came
+}
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
 	n := copy(p, b.rest)
 	if b.rest = b.rest[n:]; len(b.rest) == 0 {
-		return n, io.EOF
+		err := b.err
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			b.err = io.EOF // it is told once, as by net/http
+		}
+		return n, err
 	}
 	return n, nil
 }

@@ -155,18 +155,19 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			_ = c.SetReadDeadline(time.Unix(1, 0))
 		}
 	})
-	ended := make(chan struct{})
+	ended, others := make(chan struct{}), make(chan error, 1)
 	go func() {
 		s.serving.Wait()
 		close(ended)
 	}()
+	go func() { others <- s.HTTP.Shutdown(ctx) }() // at once: it tells its clients
 	var late error
 	select {
 	case <-ended:
 	case <-ctx.Done():
 		late = ctx.Err()
 	}
-	return errors.Join(late, s.HTTP.Shutdown(ctx))
+	return errors.Join(late, <-others)
 }
 
 // Close closes all connections at once.

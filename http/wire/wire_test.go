@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,6 +84,7 @@ var requests = []string{
 	"POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
 	"PUT /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + strings.Repeat("x", 50_000),
 	"PUT /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n" + strings.Repeat("x", 90_000),
+	"POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\r\n\r\n", // old clients do
 	"POST /plain/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 	"GET /other/ HTTP/1.1\r\nHost: a\r\n\r\n",
 	"GET /other/?size=3000&pieces=2 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -113,6 +115,12 @@ var last = []string{
 	"POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
 	"POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: gzip\r\n\r\nhello",
 	"POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello",
+	"POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello", // and no more
+	"POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n",
+	"PUT /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 50000\r\n\r\n" + strings.Repeat("x", 40_000),
+	"GET /plain/?size=3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello",
+	"POST /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\r\n\r\n\r\n", // too many
+	"PUT /plain/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\r\n\r\n",
 	"nonsense\r\n\r\n",
 	"",
 }
@@ -225,7 +233,7 @@ func TestSequences(t *testing.T) {
 	for range 300 {
 		var all strings.Builder
 		for range 1 + random.IntN(8) {
-			few := requests[:20] // plain ones
+			few := requests[:21] // plain ones
 			if random.IntN(4) == 0 {
 				few = requests
 			}
@@ -319,6 +327,103 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// Shutdown begins for both kinds of connections at once: an idle one that HTTP
+// has is not kept, and asked more of, until the last plain request is answered.
+func TestShutdownTellsAllAtOnce(t *testing.T) {
+	began, goOn := make(chan bool), make(chan bool)
+	s := wire.New(&http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/plain/slow" {
+			began <- true
+			<-goOn
+		}
+		_, _ = io.WriteString(w, "done")
+	})}, plain, 0)
+	address := listen(t, s.Serve, s.Close)
+	slow, other := dial(t, address), dial(t, address)
+	send(t, other, "GET /other/ HTTP/1.1\r\nHost: a\r\n\r\n")
+	if n, err := io.ReadAtLeast(other, make([]byte, 1000), 10); n == 0 || err != nil {
+		t.Fatal(n, err)
+	}
+	send(t, slow, "GET /plain/slow HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-began
+	ended := make(chan error, 1)
+	go func() { ended <- s.Shutdown(t.Context()) }()
+	if rest, err := io.ReadAll(other); len(rest) > 0 || err != nil {
+		t.Errorf("who waits reads %q, %v", rest, err)
+	}
+	close(goOn)
+	if answer, err := io.ReadAll(slow); err != nil || !strings.HasSuffix(string(answer), "done") {
+		t.Errorf("%q, %v", answer, err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// A body that does not come in time is answered, as by net/http.
+func TestBodyTooLate(t *testing.T) {
+	of := func() *http.Server {
+		return &http.Server{Handler: http.HandlerFunc(handler), ReadTimeout: 100 * time.Millisecond, IdleTimeout: time.Minute}
+	}
+	s, h := wire.New(of(), plain, 0), of()
+	ours, theirs := listen(t, s.Serve, s.Close), listen(t, func(l *net.TCPListener) error { return h.Serve(l) }, h.Close)
+	ask := func(address string) string {
+		conn := dial(t, address)
+		send(t, conn, "POST /plain/?size=3 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+		answer, err := io.ReadAll(conn)
+		if err != nil {
+			t.Error(err)
+		}
+		return dates.ReplaceAllString(string(answer), "Date: now")
+	}
+	if got, want := ask(ours), ask(theirs); got != want || got == "" {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A connection holds little memory, whatever was sent on it, or is announced.
+func TestMemoryOfConnections(t *testing.T) {
+	var fields strings.Builder
+	for i := range 600 {
+		fmt.Fprintf(&fields, "%x:\r\n", i)
+	}
+	head := "POST /plain/?size=3 HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n"
+	for name, request := range map[string]string{
+		"many fields": "GET /plain/?size=3 HTTP/1.1\r\nHost: a\r\n" + fields.String() + "\r\n",
+		"large body":  head + strings.Repeat("x", 60_000),
+		"announced":   "GET /plain/?size=3 HTTP/1.1\r\nHost: a\r\n\r\n" + head,
+	} {
+		s := wire.New(&http.Server{Handler: http.HandlerFunc(handler)}, plain, 0)
+		address := listen(t, s.Serve, s.Close)
+		const conns, most = 200, 40 << 10
+		before := heap()
+		for range conns {
+			conn := dial(t, address)
+			send(t, conn, request)
+			if n, err := io.ReadAtLeast(conn, make([]byte, 1000), 10); n == 0 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		each := 0
+		for end := time.Now().Add(patience); time.Now().Before(end); { // the last ones may still be at it
+			if each = (heap() - before) / conns; each <= most {
+				break
+			}
+		}
+		if each > most {
+			t.Errorf("%s: a connection holds %d bytes, at most %d are expected", name, each, most)
+		}
+	}
+}
+
+// heap is how many bytes are in use.
+func heap() int {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
 // A shutdown that takes too long says so, and Close ends what there is.
 func TestShutdownTakesTooLong(t *testing.T) {
 	for _, path := range []string{"/plain/", "/other/"} {
@@ -372,7 +477,7 @@ func TestMostConnections(t *testing.T) {
 	s := wire.New(&http.Server{Handler: http.HandlerFunc(handler)}, plain, 2)
 	address := listen(t, s.Serve, s.Close)
 	for range 5 {
-		for _, request := range requests[:25] {
+		for _, request := range requests[:26] {
 			if exchange(t, address, request) == "" {
 				t.Fatalf("%.100q is not answered", request)
 			}
