@@ -9,12 +9,17 @@ import (
 // objects can decide, also through segments, sorted. It names rather too many
 // than too few: a feature whose description alone was changed is among them.
 func AffectedFeatures(before, after *Project, environment string, objects []Object) []string {
-	found := map[string]bool{}
+	var found []string
+	was, is := before.Environments.Get(environment), after.Environments.Get(environment)
+	in := []*Environment{was, is}
+	if was == is {
+		in = in[:1]
+	}
 	users := func(segment string) {
-		for _, p := range []*Project{before, after} {
-			if env := p.Environments.Get(environment); env != nil {
+		for _, env := range in {
+			if env != nil {
 				for feature := range env.Uses.Get(segment).All() {
-					found[feature] = true
+					found = append(found, feature)
 				}
 			}
 		}
@@ -22,27 +27,29 @@ func AffectedFeatures(before, after *Project, environment string, objects []Obje
 	for _, o := range objects {
 		switch {
 		case o.Kind == KindFeature:
-			found[o.Key] = true
+			found = append(found, o.Key)
 		case o.Kind == KindSegment:
 			users(o.Key)
 		case o.Environment != environment:
 		case o.Kind == KindFeatureState || o.Kind == KindVariantsPin || o.Kind == KindSegmentOverrides:
-			found[o.Key] = true
+			found = append(found, o.Key)
 		case o.Kind == KindSegmentPin:
 			users(o.Key)
 		case o.Kind == KindIdentity:
-			for _, p := range []*Project{before, after} {
-				if env := p.Environments.Get(environment); env != nil {
-					if own := env.Identities.Get(o.Key); own != nil {
-						for _, s := range own.List {
-							found[s.Feature] = true
-						}
+			for _, env := range in {
+				if env == nil {
+					continue
+				}
+				if own := env.Identities.Get(o.Key); own != nil {
+					for _, s := range own.List {
+						found = append(found, s.Feature)
 					}
 				}
 			}
 		}
 	}
-	return slices.Sorted(maps.Keys(found))
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // AffectedByContexts are, by environment, the features that go another way for

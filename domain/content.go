@@ -71,7 +71,13 @@ func evaluationState(seed int32, enabled bool, value evaluation.Value, weights m
 // It is an LtHash (Bellare and Micciancio 1997; parameters of Facebook's
 // LtHash16: 1024 lanes of 16 bits): the sum of one expanded hash per part of
 // the content, so that a change costs what it changes and not the whole.
-type Digest [1024]uint16
+//
+// The lanes are stored as bytes, little endian. Numbers of 64 bits are eight of
+// them at a time: no carry leaves a lane.
+type Digest [2 * 1024]byte
+
+// topBits are those of the four lanes in a number of 64 bits.
+const topBits = 0x8000_8000_8000_8000
 
 // String is Sum in hex.
 func (d *Digest) String() string {
@@ -80,43 +86,22 @@ func (d *Digest) String() string {
 }
 
 // Sum is the SHA-256 of the lanes: what versions are known by.
-func (d *Digest) Sum() [sha256.Size]byte {
-	b := d.expansion()
-	return sha256.Sum256(b[:])
-}
-
-// Bytes is the sum as it is stored, 2048 bytes.
-func (d *Digest) Bytes() []byte {
-	b := d.expansion()
-	return b[:]
-}
-
-func (d *Digest) expansion() (b expansion) {
-	for i, lane := range d {
-		binary.LittleEndian.PutUint16(b[2*i:], lane)
-	}
-	return b
-}
-
-// SetBytes restores what Bytes gave.
-func (d *Digest) SetBytes(b []byte) {
-	for i := range d {
-		d[i] = binary.LittleEndian.Uint16(b[2*i:])
-	}
-}
+func (d *Digest) Sum() [sha256.Size]byte { return sha256.Sum256(d[:]) }
 
 // An expansion is the hash of a part, as long as a digest.
-type expansion [2 * len(Digest{})]byte
+type expansion [len(Digest{})]byte
 
 func (d *Digest) add(e *expansion) {
-	for i := range d {
-		d[i] += binary.LittleEndian.Uint16(e[2*i:])
+	for i := 0; i < len(d); i += 8 {
+		x, y := binary.LittleEndian.Uint64(d[i:]), binary.LittleEndian.Uint64(e[i:])
+		binary.LittleEndian.PutUint64(d[i:], (x&^topBits+y&^topBits)^(x^y)&topBits)
 	}
 }
 
 func (d *Digest) remove(e *expansion) {
-	for i := range d {
-		d[i] -= binary.LittleEndian.Uint16(e[2*i:])
+	for i := 0; i < len(d); i += 8 {
+		x, y := binary.LittleEndian.Uint64(d[i:]), binary.LittleEndian.Uint64(e[i:])
+		binary.LittleEndian.PutUint64(d[i:], (x|topBits-y&^topBits)^(x^^y)&topBits)
 	}
 }
 
@@ -372,6 +357,9 @@ func (c *Contents) Changes(before, after *Project, objects []Object) []ContentCh
 		if old != nil && old.ID != env.ID {
 			old = nil // deleted and made again
 		}
+		if old == env && !sees(env, objects) {
+			continue
+		}
 		change := ContentChange{Environment: env}
 		clear(parts)
 		touchParts(parts, before, after, key, objects)
@@ -397,6 +385,14 @@ func (c *Contents) Changes(before, after *Project, objects []Object) []ContentCh
 		}
 	}
 	return changes
+}
+
+// sees tells whether the content of an environment that is itself as it was can
+// have changed with the objects.
+func sees(env *Environment, objects []Object) bool {
+	return slices.ContainsFunc(objects, func(o Object) bool {
+		return o.Kind == KindFeature || o.Kind == KindSegment && env.UsesSegment(o.Key)
+	})
 }
 
 // renamed tells whether something has another name that answers depend on: a

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"iter"
+	"strings"
 
 	"github.com/benbjohnson/immutable"
 )
@@ -13,6 +14,12 @@ import (
 type Map[V any] struct {
 	m *immutable.SortedMap[string, V]
 }
+
+// byBytes is the order of keys, found in one comparison where that of the library
+// takes two.
+type byBytes struct{}
+
+func (byBytes) Compare(a, b string) int { return strings.Compare(a, b) }
 
 // Get returns the value for the key, or the zero value.
 func (m Map[V]) Get(key string) V {
@@ -27,7 +34,7 @@ func (m Map[V]) Get(key string) V {
 // Set returns the map with the key's value replaced.
 func (m Map[V]) Set(key string, v V) Map[V] {
 	if m.m == nil {
-		m.m = immutable.NewSortedMap[string, V](nil)
+		m.m = immutable.NewSortedMap[string, V](byBytes{})
 	}
 	return Map[V]{m.m.Set(key, v)}
 }

@@ -35,54 +35,68 @@ func appendIndexKey(k []byte, term string, block uint64) []byte {
 // There are a dozen for each commit, so that little is allocated for each.
 type noted struct {
 	numbers map[string]int32 // of terms
-	last    []int32          // by number: the newest place
-	places  []place          // of all terms
+	newest  []uint64         // by number: the position noted last
+	places  []place          // in the order in which they were noted
 }
 
 type place struct {
 	position uint64
-	before   int32 // the place of the same term before it, -1: there is none
+	term     int32
 }
 
 // add notes that the term stands at the position, behind all it is known to stand
 // at, and tells whether that was not known.
-func (n *noted) add(term []byte, position uint64) bool {
+func (n *noted) add(term []byte, position uint64) bool { return n.place(n.number(term), position) }
+
+// number is the term's.
+func (n *noted) number(term []byte) int32 {
 	number, known := n.numbers[string(term)]
 	if !known {
 		if n.numbers == nil {
 			n.numbers = map[string]int32{}
 		}
-		number = int32(len(n.last))
+		number = int32(len(n.newest))
 		n.numbers[string(term)] = number
-		n.last = append(n.last, -1)
+		n.newest = append(n.newest, 0)
 	}
-	last := n.last[number]
-	if last >= 0 && n.places[last].position == position {
+	return number
+}
+
+func (n *noted) place(term int32, position uint64) bool {
+	if n.newest[term] == position {
 		return false
 	}
-	n.last[number] = int32(len(n.places))
-	n.places = append(n.places, place{position, last})
+	n.newest[term] = position
+	n.places = append(n.places, place{position, term})
 	return true
 }
 
-// positions appends those of a term, in their order.
-func (n *noted) positions(to []uint64, number int32) []uint64 {
-	begin := len(to)
-	for at := n.last[number]; at >= 0; at = n.places[at].before {
-		to = append(to, n.places[at].position)
+// byTerm are the positions, those of each term together and in their order: the
+// ones of a term begin where its number's do, and end where the next one's begin.
+func (n *noted) byTerm() (positions []uint64, begin []int32) {
+	begin = make([]int32, len(n.newest)+2)
+	for _, p := range n.places {
+		begin[p.term+2]++
 	}
-	slices.Reverse(to[begin:])
-	return to
+	for i := 2; i < len(begin); i++ {
+		begin[i] += begin[i-1]
+	}
+	positions = make([]uint64, len(n.places))
+	for _, p := range n.places { // moves each beginning to its end, which is the next one's beginning
+		positions[begin[p.term+1]] = p.position
+		begin[p.term+1]++
+	}
+	return positions, begin
 }
 
 // addAll notes what others noted later.
 func (n *noted) addAll(later *noted) {
-	var positions []uint64
+	numbers := make([]int32, len(later.newest))
 	for term, number := range later.numbers {
-		positions = later.positions(positions[:0], number)
-		for _, p := range positions {
-			n.add([]byte(term), p)
-		}
+		numbers[number] = n.number([]byte(term))
+	}
+	for _, p := range later.places {
+		n.place(numbers[p.term], p.position)
 	}
 }
 
@@ -114,10 +128,9 @@ func (b *batch) writeTerms(s *summer) error {
 	begun := b.base.position >> blockBits // the only block that may be there already
 	values := make([]byte, 0, len(b.terms.places))
 	var key []byte
-	var positions []uint64
+	positions, begin := b.terms.byTerm()
 	for _, e := range entries {
-		positions = b.terms.positions(positions[:0], e.number)
-		for left := positions; len(left) > 0; {
+		for left := positions[begin[e.number]:begin[e.number+1]]; len(left) > 0; {
 			block, first := left[0]>>blockBits, len(values)
 			key = appendIndexKey(key[:0], e.term, block)
 			put := s.add

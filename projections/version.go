@@ -55,7 +55,7 @@ func (b *batch) digests(heads *bbolt.Bucket) map[EnvironmentID]*domain.Digest {
 	for id := range b.heads {
 		digests[id] = new(domain.Digest)
 		if raw := heads.Get(environmentKey(id)); raw != nil {
-			digests[id].SetBytes(raw[headSize:])
+			copy(digests[id][:], raw[headSize:])
 		}
 	}
 	return digests

@@ -95,7 +95,7 @@ const headSize = 32
 func (h head) bytes(d *domain.Digest) []byte {
 	b := append(bigEndian(h.version), bigEndian(h.touched.Position)...)
 	b = append(append(b, bigEndian(uint64(h.touched.Time.UnixNano()))...), bigEndian(uint64(h.modified))...)
-	return append(b, d.Bytes()...)
+	return append(b, d[:]...)
 }
 
 func parseHead(b []byte) head {

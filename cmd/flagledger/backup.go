@@ -338,6 +338,40 @@ func eraseAgain(ctx context.Context, store *eventstore.Store, views *projections
 	return n, err
 }
 
+// decodedAhead is how many commits loadAhead has ready.
+const decodedAhead = 16
+
+// loadAhead calls apply for each commit of the log. The next ones are read and
+// decoded meanwhile.
+func loadAhead(ctx context.Context, store *eventstore.Store, apply func(domain.Recorded) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ahead, loaded := make(chan domain.Recorded, decodedAhead), make(chan error, 1)
+	go func() {
+		defer close(ahead)
+		loaded <- store.Load(ctx, 1, func(m eventstore.Message) error {
+			rec, err := m.Decode()
+			if err != nil {
+				return err
+			}
+			select {
+			case ahead <- rec:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	for rec := range ahead {
+		if err := apply(rec); err != nil {
+			cancel()
+			<-loaded // who closes the store does it behind that
+			return err
+		}
+	}
+	return <-loaded
+}
+
 // build makes the views from the whole log, into a file that does not exist.
 func build(ctx context.Context, store *eventstore.Store, path string, out io.Writer) (*projections.Views, error) {
 	views, err := projections.Open(path, projections.Options{Schema: migrations.SchemaVersion, Encode: httpapi.EncodeFlag, Upcast: upcast})
@@ -348,12 +382,11 @@ func build(ctx context.Context, store *eventstore.Store, path string, out io.Wri
 	if err != nil {
 		return nil, errors.Join(err, views.Close())
 	}
+	if end > manyCommits {
+		defer collectLess(catchingUp)()
+	}
 	begun, told := time.Now(), time.Now()
-	err = store.Load(ctx, 1, func(m eventstore.Message) error {
-		rec, err := m.Decode()
-		if err != nil {
-			return err
-		}
+	err = loadAhead(ctx, store, func(rec domain.Recorded) error {
 		if err := views.Apply(rec, end-min(rec.Position, end)); err != nil {
 			return err
 		}

@@ -248,6 +248,10 @@ func collectLess(percent int) (undo func()) {
 	}
 }
 
+// catchingUp is what collectLess is told while the views catch up with many
+// commits: a sixth less work, for some hundred MiB until it is done.
+const catchingUp = 200
+
 // manyCommits are so many that the views take a second or more to catch up.
 const manyCommits = 10_000
 
@@ -263,7 +267,7 @@ func (l *ledger) caughtUp(ctx context.Context) error {
 		return fmt.Errorf("find the end of the log: %w", err)
 	}
 	if last > l.views.Position()+manyCommits {
-		defer collectLess(200)() // a sixth less work, for some hundred MiB until it is done
+		defer collectLess(catchingUp)()
 	}
 	return l.views.Wait(ctx, last)
 }
