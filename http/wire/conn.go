@@ -30,6 +30,10 @@ const (
 	maxFields = 64       // lines in the header of a plain request: an idle connection keeps their memory
 )
 
+// lastMoment is how long a connection that waits is read from when the server
+// ends: a request that was sent before is answered.
+const lastMoment = 100 * time.Millisecond
+
 // errOther is the end of plain requests.
 var errOther = errors.New("not a plain request")
 
@@ -118,9 +122,14 @@ func (c *conn) await(patience time.Duration) error {
 	}
 	c.waits.Store(true)
 	defer c.waits.Store(false)
-	if c.server.isClosing() { // Shutdown wakes only whom it sees waiting
-		return io.EOF
+	if !c.server.isClosing() { // Shutdown wakes only whom it sees waiting
+		if err := c.read(usualSize); err == nil || !c.server.isClosing() {
+			return err
+		}
 	}
+	c.server.mu.Lock() // so that Shutdown has woken all
+	_ = c.SetReadDeadline(time.Now().Add(lastMoment))
+	c.server.mu.Unlock()
 	return c.read(usualSize)
 }
 

@@ -360,6 +360,39 @@ func TestShutdownTellsAllAtOnce(t *testing.T) {
 	}
 }
 
+// A request that came before Shutdown is answered, also where the connection
+// was waiting for it and had not seen it yet.
+func TestShutdownAnswersWhatCame(t *testing.T) {
+	s := wire.New(&http.Server{Handler: http.HandlerFunc(handler)}, plain, 0)
+	address := listen(t, s.Serve, s.Close)
+	const request = "GET /plain/?size=3 HTTP/1.1\r\nHost: a\r\n\r\n"
+	conns := make([]*net.TCPConn, 300)
+	for i := range conns {
+		conns[i] = dial(t, address)
+		send(t, conns[i], request)
+	}
+	for _, conn := range conns {
+		if n, err := io.ReadAtLeast(conn, make([]byte, 1000), 10); n == 0 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	for _, conn := range conns {
+		send(t, conn, request)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lost := 0
+	for _, conn := range conns {
+		if answer, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(answer), "<p>") {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d requests are not answered", lost, len(conns))
+	}
+}
+
 // A body that does not come in time is answered, as by net/http.
 func TestBodyTooLate(t *testing.T) {
 	of := func() *http.Server {
