@@ -55,7 +55,7 @@ type Views interface {
 	// KeyTaken tells whether an environment has the client key already.
 	KeyTaken(clientKey string) bool
 	// PastChanges returns what the selected commits of a project did, newest first.
-	PastChanges(project string, selection domain.Selection) ([]domain.PastChange, error)
+	PastChanges(ctx context.Context, project string, selection domain.Selection) ([]domain.PastChange, error)
 	// ChangesBetween returns what was done to an object of the project after one
 	// position and before another, newest first.
 	ChangesBetween(p *domain.Project, o domain.Object, after, before uint64) ([]domain.PastChange, error)

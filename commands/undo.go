@@ -54,7 +54,7 @@ func (c Undo) Plan(p *domain.Project, in *Inputs) (Plan, error) {
 	if err := in.Views.Wait(in.Context, p.Position); err != nil { // what was recorded just now counts too
 		return Plan{}, domain.Refuse(domain.Unavailable, "cannot look up what was changed since now: %v", err)
 	}
-	changes, err := in.Views.PastChanges(p.ID, c.Selection)
+	changes, err := in.Views.PastChanges(in.Context, p.ID, c.Selection)
 	// What is later is not in p: of a request that is sent again, what it was carried out on.
 	changes = slices.DeleteFunc(changes, func(change domain.PastChange) bool { return change.Position > p.Position })
 	if err == nil && len(changes) == 0 {

@@ -309,7 +309,7 @@ func (r *request) accessQuery() (q AccessQuery, err error) {
 		return q, domain.RefuseField(domain.Malformed, "project", "the filter object needs the filter project")
 	}
 	if o, err := domain.ParseObject(q.Object); err == nil && o.Kind == domain.KindSegment && o.Key != domain.AnyKey { // of identities, those without overrides are in no history
-		return q, r.server.knowsOf(projections.AuditQuery{Project: domain.ProjectID(q.Project), Object: o, Visible: r.visible}, q.Object)
+		return q, r.knowsOf(projections.AuditQuery{Project: domain.ProjectID(q.Project), Object: o, Scopes: r.scopes()}, q.Object)
 	}
 	return q, nil
 }

@@ -42,6 +42,7 @@ import (
 type admin struct {
 	t       *testing.T
 	url     string
+	server  *httpapi.Server
 	store   *eventstore.Store
 	views   *projections.Views
 	service *commands.Service
@@ -91,10 +92,11 @@ func newAdmin(t *testing.T) *admin {
 	l := parts{a.store, persons}
 	service := commands.New(l, a.views, l, domain.DefaultLimits(), now)
 	a.service, a.parts = service, l
-	server := httptest.NewServer(httpapi.New(httpapi.Config{
+	a.server = httpapi.New(httpapi.Config{
 		Commands: service, Views: a.views, Identities: l, Transparency: a.sign(), Ready: a.store.Health, Metrics: prometheus.NewRegistry(),
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Now: now, Version: "1.2.3", Limits: domain.DefaultLimits(), BodyLimit: bodyLimit,
-	}))
+	})
+	server := httptest.NewServer(a.server)
 	t.Cleanup(server.Close)
 	a.url = server.URL
 

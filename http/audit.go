@@ -125,22 +125,23 @@ func actorName(a domain.Actor) string {
 
 // visible tells what of the history the token may see.
 func (r *request) visible(project, environment string) bool {
-	if r.token.Allows(domain.Audit, project, environment) {
-		return true
-	}
-	return environment == "" && project != "" && r.auditsSomeOf(project)
+	return r.scopes().See(project, environment)
 }
 
-// auditsSomeOf tells whether the token may read the history of any of the
-// project's environments: then also that of what they share.
-func (r *request) auditsSomeOf(project string) bool {
+// scopes are the parts of the history that the token may see. Who may see that of
+// an environment may also see that of what the project's environments share.
+func (r *request) scopes() projections.Scopes {
+	scopes := projections.Scopes{}
 	for _, g := range r.token.Grants {
 		one := domain.Token{Grants: []domain.Grant{g}}
-		if g.Environment != "" && one.Allows(domain.Audit, project, g.Environment) {
-			return true
+		switch {
+		case one.Allows(domain.Audit, "", ""):
+			return nil
+		case g.Project != "" && one.Allows(domain.Audit, g.Project, g.Environment):
+			scopes = append(scopes, projections.Scope{Project: g.Project, Environment: g.Environment})
 		}
 	}
-	return false
+	return scopes
 }
 
 func (s *Server) listAudit(r *request) error {
@@ -148,7 +149,7 @@ func (s *Server) listAudit(r *request) error {
 	if err != nil {
 		return err
 	}
-	entries, next, err := s.Views.Audit(q)
+	entries, next, err := s.Views.Audit(r.Request().Context(), q)
 	if err != nil {
 		return err
 	}
@@ -171,7 +172,7 @@ func (s *Server) getAudit(r *request) error {
 	if err != nil {
 		return domain.RefuseField(domain.Malformed, "position", "%q is not a position", r.param("position"))
 	}
-	entry, err := s.Views.AuditEntry(position, r.visible)
+	entry, err := s.Views.AuditEntry(position, r.scopes())
 	if err != nil {
 		return err
 	}

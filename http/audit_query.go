@@ -18,7 +18,7 @@ var auditFilters = []string{
 
 // auditQuery reads the filters.
 func (r *request) auditQuery() (projections.AuditQuery, error) {
-	q := projections.AuditQuery{Visible: r.visible}
+	q := projections.AuditQuery{Scopes: r.scopes()}
 	var err error
 	if q.Limit, err = r.limit(); err != nil {
 		return q, err
@@ -108,7 +108,7 @@ func (r *request) auditQuery() (projections.AuditQuery, error) {
 	if q.Object, err = r.surrogateOf(project, q.Object); err != nil {
 		return q, err
 	}
-	return q, r.server.knowsOf(q, asked)
+	return q, r.knowsOf(q, asked)
 }
 
 // surrogateOf is the object with the surrogate of the identity whose identifier
@@ -124,7 +124,7 @@ func (r *request) surrogateOf(project string, o domain.Object) (domain.Object, e
 	if stored == nil || r.server.Identities.Identifier(id, o.Key) != "" {
 		return o, nil
 	}
-	past, _, err := r.server.Views.Audit(projections.AuditQuery{Project: id.Project, Object: o, Limit: 1})
+	past, _, err := r.server.Views.Audit(r.Request().Context(), projections.AuditQuery{Project: id.Project, Object: o, Limit: 1})
 	if err == nil && len(past) == 0 {
 		o.Key = stored.Surrogate
 	}
@@ -142,10 +142,10 @@ func wordsOf(name, text string) (string, error) {
 // knowsOf refuses filters by what the history has nothing about: such a filter
 // is a slip of the pen, and no answer to it would say so. object is the filter
 // as it was asked for.
-func (s *Server) knowsOf(q projections.AuditQuery, object string) error {
+func (r *request) knowsOf(q projections.AuditQuery, object string) error {
 	knows := func(field string, about projections.AuditQuery, of string) error {
-		about.Project, about.Visible, about.Limit = q.Project, q.Visible, 1
-		entries, _, err := s.Views.Audit(about)
+		about.Project, about.Scopes, about.Limit = q.Project, q.Scopes, 1
+		entries, _, err := r.server.Views.Audit(r.Request().Context(), about)
 		if err == nil && len(entries) == 0 {
 			err = domain.RefuseField(domain.NotFound, field, "the history has nothing about %s", of)
 		}

@@ -48,7 +48,7 @@ func (s *Server) exportAudit(r *request) error {
 	r.Response().Header().Set("Content-Disposition", `attachment; filename="flagledger-audit.`+format+`"`)
 	out := chosen.open(r.patiently())
 	for {
-		entries, next, err := s.Views.Audit(q)
+		entries, next, err := s.Views.Audit(r.Request().Context(), q)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"fmt"
 	"strconv"
 
 	"flagledger/commands"
@@ -203,6 +204,9 @@ func (r *request) environmentImpact(before, after *domain.Project, key string, s
 		try(surrogate, given.Identifier, was, will)
 	}
 	for _, id := range r.server.Identities.List(environmentID(before, now.Environment), "", s.Stored) {
+		if err := r.Request().Context().Err(); err != nil { // nobody waits for it any more
+			return result, fmt.Errorf("try a change on identities: %w", err)
+		}
 		if !supplied[id.Surrogate] {
 			was, will := kept(id)
 			try(id.Surrogate, id.Identifier, was, will)

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -40,10 +41,20 @@ type problem struct {
 	Request  string              `json:"request_id,omitempty"`
 }
 
+// statusGone is for the metrics: that the client did not wait for an answer.
+const statusGone = 499
+
 // handleError answers with a problem. What is not a refusal is logged, once,
 // and answered without detail. An answer that has begun is broken off, so that
 // nobody takes it for whole.
 func (s *Server) handleError(err error, c echo.Context) {
+	if errors.Is(err, context.Canceled) && c.Request().Context().Err() != nil {
+		if c.Response().Committed {
+			panic(http.ErrAbortHandler)
+		}
+		c.Response().WriteHeader(statusGone)
+		return
+	}
 	if c.Response().Committed {
 		s.Logger.ErrorContext(c.Request().Context(), "answer broken off", "method", c.Request().Method, "route", c.Path(), "error", err)
 		panic(http.ErrAbortHandler)

@@ -21,9 +21,7 @@ type shownVersion struct {
 
 func (r *request) showVersion(v projections.Version) (shownVersion, error) {
 	shown := shownVersion{Version: v, Summary: []string{}}
-	e, err := r.server.Views.AuditEntry(v.Position, func(_, environment string) bool {
-		return environment == "" || environment == r.environment.Key
-	})
+	e, err := r.server.Views.AuditEntry(v.Position, projections.Scopes{{Project: r.project.Key, Environment: r.environment.Key}})
 	if err != nil {
 		return shown, err
 	}

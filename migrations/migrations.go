@@ -19,7 +19,7 @@ import (
 
 // SchemaVersion is the number of the layout of the projections' file. A file
 // with another number is rebuilt from the log.
-const SchemaVersion = 9
+const SchemaVersion = 10
 
 // steps holds, by the type they read, the upcasters of all old event versions.
 var steps = chain{

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -66,11 +67,10 @@ type AuditQuery struct {
 	Affects string
 	Below   uint64 // position; 0: from the newest
 	Limit   int
-	// Visible decides what the asker may see, by project and environment (empty
-	// for what belongs to the whole project); nil: all. Changes that are not
-	// visible are left out, and so are entries without any that is, and those of
-	// which only that matches which is not.
-	Visible func(project, environment string) bool
+	// Scopes are what the asker may see. Changes of anything else are left out, and
+	// so are entries without any other, and those of which only that matches which
+	// may not be seen.
+	Scopes Scopes
 }
 
 // noteTerms notes the words under which a commit is found.
@@ -113,9 +113,7 @@ func (b *batch) noteTerms(rec domain.Recorded, record commitRecord, before, afte
 		if whole := wholeOf(o); whole.Kind != "" {
 			about(whole)
 		}
-		if o.Scope() != "" {
-			add("environment", rec.Project, o.Scope())
-		}
+		add("environment", rec.Project, o.Scope()) // "" for what the project as a whole owns
 	}
 	for env, features := range domain.AffectedByContexts(before, after, objects) {
 		add("environment", rec.Project, env)
@@ -217,13 +215,16 @@ func appendTerm(to []byte, kind string, values ...string) []byte {
 	return to
 }
 
-// terms are those that all entries of the query must have.
-func (q AuditQuery) terms() []string {
-	var terms []string
+// terms are lists of which all entries of the query must have one term each.
+func (q AuditQuery) terms() [][]string {
+	var terms [][]string
 	add := func(kind, value string, before ...string) {
 		if value != "" {
-			terms = append(terms, string(appendTerm(nil, kind, append(before, value)...)))
+			terms = append(terms, []string{string(appendTerm(nil, kind, append(before, value)...))})
 		}
+	}
+	if q.Scopes != nil {
+		terms = append(terms, q.Scopes.terms())
 	}
 	add("project", q.Project)
 	add("environment", q.Environment, q.Project)
@@ -249,8 +250,8 @@ func (q AuditQuery) terms() []string {
 }
 
 // Audit returns the entries that match, newest first, and the position to ask
-// on below, 0 at the end.
-func (v *Views) Audit(q AuditQuery) (entries []Entry, next uint64, err error) {
+// on below, 0 at the end. It gives up when the context ends.
+func (v *Views) Audit(ctx context.Context, q AuditQuery) (entries []Entry, next uint64, err error) {
 	below := v.Position() + 1
 	if q.Below > 0 {
 		below = min(below, q.Below)
@@ -272,7 +273,7 @@ func (v *Views) Audit(q AuditQuery) (entries []Entry, next uint64, err error) {
 	}
 	err = v.view(func(tx *bbolt.Tx) error {
 		for position := range intersect(tx, q.terms(), below) {
-			if position < first {
+			if position < first || ctx.Err() != nil {
 				return nil
 			}
 			if len(entries) >= q.Limit {
@@ -291,19 +292,24 @@ func (v *Views) Audit(q AuditQuery) (entries []Entry, next uint64, err error) {
 		}
 		return nil
 	})
-	return entries, next, err
+	if gone := ctx.Err(); err == nil && gone != nil { // not from within, where an error looks like damage
+		err = fmt.Errorf("read the audit: %w", gone)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	return entries, next, nil
 }
 
-// AuditEntry returns the entry of one commit, with the changes that may be seen
-// (nil: all); see AuditQuery.Visible.
-func (v *Views) AuditEntry(position uint64, visible func(project, environment string) bool) (Entry, error) {
+// AuditEntry returns the entry of one commit, with the changes that may be seen.
+func (v *Views) AuditEntry(position uint64, scopes Scopes) (Entry, error) {
 	var entry *Entry
 	err := v.view(func(tx *bbolt.Tx) error {
 		if tx.Bucket(bucketCommits).Get(bigEndian(position)) == nil {
 			return domain.Refuse(domain.NotFound, "there is no commit at position %d; the newest is %d", position, v.Position())
 		}
 		var err error
-		entry, err = v.readEntry(tx, position, AuditQuery{Visible: visible})
+		entry, err = v.readEntry(tx, position, AuditQuery{Scopes: scopes})
 		if entry == nil && err == nil {
 			err = domain.Refuse(domain.NotFound, "there is no commit at position %d that may be seen", position)
 		}
@@ -345,14 +351,14 @@ func (v *Views) readEntry(tx *bbolt.Tx, position uint64, q AuditQuery) (*Entry, 
 		return nil, fmt.Errorf("read commit %d: %w", position, err)
 	}
 	objects := make([]domain.Object, len(record.Objects))
-	seen := func(o domain.Object) bool { return q.Visible == nil || q.Visible(record.Project, o.Scope()) }
+	seen := func(o domain.Object) bool { return q.Scopes.See(record.Project, o.Scope()) }
 	for i, ref := range record.Objects {
 		var err error
 		if objects[i], err = domain.ParseObject(ref.Object); err != nil {
 			return nil, fmt.Errorf("read commit %d: %w", position, err)
 		}
 	}
-	if q.Visible != nil && !slices.ContainsFunc(objects, seen) {
+	if q.Scopes != nil && !slices.ContainsFunc(objects, seen) {
 		return nil, nil
 	}
 	commit, err := domain.DecodeCommit(raw, v.upcast)
@@ -378,7 +384,7 @@ func (v *Views) readEntry(tx *bbolt.Tx, position uint64, q AuditQuery) (*Entry, 
 		if err := entry.hide(raw, seen); err != nil || !q.finds(entry) {
 			return nil, err
 		}
-		maps.DeleteFunc(entry.Versions, func(environment string, _ uint64) bool { return !q.Visible(record.Project, environment) })
+		maps.DeleteFunc(entry.Versions, func(environment string, _ uint64) bool { return !q.Scopes.See(record.Project, environment) })
 	}
 	if q.Affects != "" {
 		var env *domain.Environment
@@ -448,7 +454,7 @@ func present(image []byte) json.RawMessage {
 const maxSelected = 10_000
 
 // PastChanges returns what the selected commits of a project did, newest first.
-func (v *Views) PastChanges(project string, s domain.Selection) ([]domain.PastChange, error) {
+func (v *Views) PastChanges(ctx context.Context, project string, s domain.Selection) ([]domain.PastChange, error) {
 	var entries []Entry
 	if s.Position > 0 {
 		e, err := v.AuditEntry(s.Position, nil)
@@ -462,7 +468,7 @@ func (v *Views) PastChanges(project string, s domain.Selection) ([]domain.PastCh
 	} else {
 		var next uint64
 		var err error
-		entries, next, err = v.Audit(AuditQuery{
+		entries, next, err = v.Audit(ctx, AuditQuery{
 			Project: project, Actor: s.Actor, ChangeRequest: s.ChangeRequest, Correlation: s.CorrelationID, From: s.From, To: s.To, Limit: maxSelected,
 		})
 		if err != nil {

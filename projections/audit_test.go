@@ -1,9 +1,11 @@
 package projections_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -66,7 +68,7 @@ func (l *ledger) audit(t failer, q projections.AuditQuery) []projections.Entry {
 	if q.Limit == 0 {
 		q.Limit = 1000
 	}
-	entries, next, err := l.Audit(q)
+	entries, next, err := l.Audit(context.Background(), q)
 	if err != nil {
 		t.Fatalf("audit %+v: %v", q, err)
 	}
@@ -188,7 +190,7 @@ func TestAuditFilters(t *testing.T) {
 		var paged []uint64
 		q.Limit = rapid.IntRange(1, 5).Draw(t, "page")
 		for pages := 0; ; pages++ {
-			entries, next, err := l.Audit(q)
+			entries, next, err := l.Audit(t.Context(), q)
 			if err != nil || len(entries) > q.Limit || pages > 70 {
 				t.Fatalf("page %d: %v, error %v", pages, positionsOf(entries), err)
 			}
@@ -241,60 +243,60 @@ func TestAuditText(t *testing.T) {
 func TestAuditCursorIsStable(t *testing.T) {
 	l := audited(t)
 	q := projections.AuditQuery{Project: domain.ProjectID("shop"), Limit: 7}
-	first, next, err := l.Audit(q)
+	first, next, err := l.Audit(t.Context(), q)
 	if err != nil || len(first) != 7 || next != first[6].Position {
 		t.Fatalf("%v, next %d, error %v", positionsOf(first), next, err)
 	}
 	q.Below = next
-	want, _, err := l.Audit(q)
+	want, _, err := l.Audit(t.Context(), q)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.do(t, setting("prod", "checkout", "later"))
-	got, _, err := l.Audit(q)
+	got, _, err := l.Audit(t.Context(), q)
 	if err != nil || !slices.Equal(positionsOf(got), positionsOf(want)) {
 		t.Errorf("the second page is %v, and was %v; error %v", positionsOf(got), positionsOf(want), err)
 	}
 	// The last page says that it is, and none is taken for all.
 	q.Below, q.Limit = 2, 1
-	if entries, next, err := l.Audit(q); err != nil || len(entries) != 1 || next != 0 {
+	if entries, next, err := l.Audit(t.Context(), q); err != nil || len(entries) != 1 || next != 0 {
 		t.Errorf("the last page: %v, next %d, error %v", positionsOf(entries), next, err)
 	}
 	q.Below, q.Limit = 9, 0
-	if entries, next, err := l.Audit(q); err != nil || len(entries) > 0 || next != 9 {
+	if entries, next, err := l.Audit(t.Context(), q); err != nil || len(entries) > 0 || next != 9 {
 		t.Errorf("a page of none: %v, next %d, error %v", positionsOf(entries), next, err)
 	}
 }
 
-// Who may see only some environments sees the changes there, and no entry
-// without any.
-func TestAuditVisible(t *testing.T) {
+// Who may see only some environments sees the changes there and of what they
+// share, and no entry without any.
+func TestAuditScopes(t *testing.T) {
 	l := audited(t)
-	var asked []string
-	visible := func(project, environment string) bool {
-		asked = append(asked, project+"/"+environment)
-		return project == "shop" && environment == "dev"
+	dev := projections.Scopes{{Project: "shop", Environment: "dev"}}
+	entries := l.audit(t, projections.AuditQuery{Scopes: dev})
+	var want []uint64
+	for _, e := range l.audit(t, projections.AuditQuery{}) {
+		if e.Project == "shop" && slices.ContainsFunc(e.Changes, func(c projections.Change) bool { return c.Object.Scope() == "dev" || c.Object.Scope() == "" }) {
+			want = append(want, e.Position)
+		}
 	}
-	entries := l.audit(t, projections.AuditQuery{Visible: visible})
-	if len(entries) != 7 { // the opening, and six times two states
-		t.Errorf("seen are %v", positionsOf(entries))
+	if got := positionsOf(entries); !slices.Equal(got, want) || len(got) > len(l.log)/2 {
+		t.Errorf("seen are %v of %d, want %v", got, len(l.log), want)
 	}
 	for _, e := range entries {
 		for _, c := range e.Changes {
-			if e.Project != "shop" || c.Object.Environment != "dev" && c.Object.String() != "environment:dev" {
+			if e.Project != "shop" || c.Object.Scope() != "dev" && c.Object.Scope() != "" {
 				t.Errorf("at %d of %s is seen %s", e.Position, e.Project, c.Object)
 			}
 		}
 	}
-	for _, want := range []string{"shop/", "shop/dev", "shop/prod", "shop/qa", "bank/", "bank/prod"} {
-		if !slices.Contains(asked, want) {
-			t.Errorf("nobody asked about %s", want)
-		}
+	if entries := l.audit(t, projections.AuditQuery{Scopes: projections.Scopes{}}); len(entries) > 0 {
+		t.Errorf("who may see nothing sees %v", positionsOf(entries))
 	}
-	if _, err := l.AuditEntry(2, visible); !refused(err, domain.NotFound, "no commit at position 2 that may be seen") {
+	if _, err := l.AuditEntry(2, dev); !refused(err, domain.NotFound, "no commit at position 2 that may be seen") {
 		t.Errorf("the bank's: %v", err)
 	}
-	if e, err := l.AuditEntry(4, visible); err != nil || len(e.Changes) != 2 {
+	if e, err := l.AuditEntry(4, dev); err != nil || len(e.Changes) != 2 {
 		t.Errorf("dev's: %+v, error %v", e, err)
 	}
 	if _, err := l.AuditEntry(999, nil); !refused(err, domain.NotFound, "no commit at position 999; the newest is") {
@@ -302,6 +304,84 @@ func TestAuditVisible(t *testing.T) {
 	}
 	if _, err := l.AuditEntry(0, nil); !refused(err, domain.NotFound, "no commit at position 0") {
 		t.Errorf("of position 0: %v", err)
+	}
+}
+
+// Whatever the scopes and the filters, the pages are those of looking at every
+// commit, with the same entries in them.
+func TestAuditScopesAsScanned(t *testing.T) {
+	l := audited(t)
+	shop := domain.ProjectID("shop")
+	rapid.Check(t, func(t *rapid.T) {
+		sometimes := func(value, label string) string {
+			return rapid.SampledFrom([]string{"", "", value}).Draw(t, label)
+		}
+		scope := rapid.Custom(func(t *rapid.T) projections.Scope {
+			return projections.Scope{
+				Project:     rapid.SampledFrom([]string{"shop", "bank", "none"}).Draw(t, "project"),
+				Environment: rapid.SampledFrom([]string{"", "prod", "dev", "qa", "none"}).Draw(t, "environment"),
+			}
+		})
+		q := projections.AuditQuery{
+			Scopes: rapid.SliceOfN(scope, 0, 3).Draw(t, "scopes"), Limit: 1000,
+			Actor: sometimes("t1", "actor"), Ticket: sometimes("SHOP-1", "ticket"), Text: sometimes("v3", "text"), Reason: sometimes("checkout", "reason"),
+			Type: sometimes(rapid.SampledFrom([]string{"feature_state.set.v1", "segment.rules_set.v1", "environment.deleted.v1"}).Draw(t, "of type"), "type"),
+		}
+		if q.Project = sometimes(shop, "project"); q.Project != "" {
+			q.Environment = sometimes(rapid.SampledFrom([]string{"prod", "dev", "qa"}).Draw(t, "in"), "environment")
+			if name := sometimes(rapid.SampledFrom([]string{"segment:us", "feature:checkout", "state:prod/checkout", "environment:qa", "segment:*", "feature:*", "state:dev/*"}).Draw(t, "about"), "object"); name != "" {
+				q.Object, _ = domain.ParseObjects(name) // each can be parsed
+			}
+			if q.Environment != "" {
+				q.Affects = sometimes("checkout", "affects")
+			}
+		}
+		want, err := l.Scan(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.audit(t, q); !reflect.DeepEqual(got, want) {
+			t.Fatalf("%+v: %v, want %v", q, positionsOf(got), positionsOf(want))
+		}
+		q.Limit = rapid.IntRange(1, 5).Draw(t, "page")
+		for begin := 0; ; {
+			entries, next, err := l.Audit(t.Context(), q)
+			if err != nil || len(entries) != min(q.Limit, len(want)-begin) || len(entries) > 0 && !reflect.DeepEqual(entries, want[begin:begin+len(entries)]) {
+				t.Fatalf("%+v: the page behind %d entries is %v, error %v", q, begin, positionsOf(entries), err)
+			}
+			if begin += len(entries); next == 0 {
+				break
+			}
+			q.Below = next
+		}
+	})
+}
+
+// lasting is a context that ends when it has been asked so many times.
+type lasting struct {
+	context.Context
+	left int
+}
+
+func (c *lasting) Err() error {
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Who asked and is gone is not read for any more, and that is no damage.
+func TestAuditGivesUp(t *testing.T) {
+	l := audited(t)
+	for left := range 3 {
+		ctx := &lasting{t.Context(), left}
+		entries, next, err := l.Audit(ctx, projections.AuditQuery{Type: "feature_state.set.v1", Limit: 50})
+		if !errors.Is(err, context.Canceled) || entries != nil || next != 0 || ctx.left != -2 { // once more to tell that it gave up
+			t.Errorf("after %d: %v, next %d, error %v, %d", left, positionsOf(entries), next, err, ctx.left)
+		}
+	}
+	if len(l.audit(t, projections.AuditQuery{})) != len(l.log) {
+		t.Error("after it not everything is there")
 	}
 }
 
@@ -392,7 +472,7 @@ func TestPastChangesOfTooMany(t *testing.T) {
 		}
 	}
 	shop := domain.ProjectID("shop")
-	_, err := v.PastChanges(shop, domain.Selection{Actor: "ana"})
+	_, err := v.PastChanges(t.Context(), shop, domain.Selection{Actor: "ana"})
 	refusal, is := errors.AsType[*domain.Error](err)
 	if !is || refusal.Kind != domain.LimitReached || !strings.Contains(refusal.Detail, "more than 10000 commits are selected") {
 		t.Fatalf("error %v", err)
@@ -402,7 +482,7 @@ func TestPastChangesOfTooMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if changes, err := v.PastChanges(shop, domain.Selection{Actor: "ana", From: since}); err != nil || len(changes) != 9_999 {
+	if changes, err := v.PastChanges(t.Context(), shop, domain.Selection{Actor: "ana", From: since}); err != nil || len(changes) != 9_999 {
 		t.Errorf("%d changes, error %v", len(changes), err)
 	}
 }
@@ -442,7 +522,7 @@ func TestPastChangesOfASelection(t *testing.T) {
 		{domain.Selection{Position: 5}, []uint64{5}},
 		{domain.Selection{ChangeRequest: "cr-3"}, nil},
 	} {
-		changes, err := v.PastChanges(shop, test.s)
+		changes, err := v.PastChanges(t.Context(), shop, test.s)
 		if err != nil {
 			t.Fatal(err)
 		}

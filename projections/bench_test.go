@@ -181,7 +181,43 @@ func BenchmarkAudit(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := l.Audit(q); err != nil {
+				if _, _, err := l.Audit(b.Context(), q); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkAuditNarrow reads a page for somebody who may see next to nothing of a
+// log of 100,000 commits: one project of ten commits, or one environment.
+func BenchmarkAuditNarrow(b *testing.B) {
+	l := newBenchLog(b, b.TempDir()+"/views.db", 300)
+	apply := func(project string, events ...domain.Event) {
+		rec := record(b, l.position+1, events...)
+		rec.Project = domain.ProjectID(project)
+		if err := l.Apply(rec, 0); err != nil {
+			b.Fatal(err)
+		}
+		l.position++
+	}
+	apply("bank", domain.ProjectCreated{Key: "bank"}, domain.EnvironmentCreated{ID: 2, Key: "prod", ClientKey: "client_bank"})
+	apply("shop", domain.EnvironmentCreated{ID: 9001, Key: "qa", ClientKey: "client_qa"})
+	for i := range 9 {
+		apply("bank", domain.ProjectUpdated{Name: fmt.Sprint(i)})
+		apply("shop", domain.FeatureStateSet{Environment: "qa", Feature: "f0007", Value: evaluation.Int(int64(i))})
+	}
+	l.fill(b, 100_000)
+	for name, q := range map[string]projections.AuditQuery{
+		"project":                    {Scopes: projections.Scopes{{Project: "bank"}}},
+		"environment":                {Scopes: projections.Scopes{{Project: "shop", Environment: "qa"}}},
+		"environment of its project": {Project: domain.ProjectID("shop"), Scopes: projections.Scopes{{Project: "shop", Environment: "qa"}}},
+	} {
+		q.Limit = 10 // all but the large commit that opens the shop
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := l.Audit(b.Context(), q); err != nil {
 					b.Fatal(err)
 				}
 			}

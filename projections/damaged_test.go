@@ -161,7 +161,7 @@ func TestDamagedWhileOpen(t *testing.T) {
 			if err := errors.Join(damage(file), file.Close()); err != nil {
 				t.Fatal(err)
 			}
-			_, _, err = l.Audit(projections.AuditQuery{Limit: 10})
+			_, _, err = l.Audit(t.Context(), projections.AuditQuery{Limit: 10})
 			if refusal, ok := errors.AsType[*domain.Error](err); !ok || refusal.Kind != domain.Unavailable {
 				t.Errorf("a read of damaged views: %v", err)
 			}

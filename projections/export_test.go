@@ -1,6 +1,12 @@
 package projections
 
-import "flagledger/domain"
+import (
+	"context"
+
+	"go.etcd.io/bbolt"
+
+	"flagledger/domain"
+)
 
 // Compile makes the snapshot of an environment from the previous one.
 func (v *Views) Compile(previous *Snapshot, p *domain.Project, env *domain.Environment) (*Snapshot, error) {
@@ -21,3 +27,26 @@ func (v *Views) BeforeWriting(do func() error) {
 
 // Written returns when the file has what is visible.
 func (v *Views) Written() error { return v.writer.wait(v.Position()) }
+
+// Scan selects what Audit does, but looks at every commit to tell whether it may be seen.
+func (v *Views) Scan(ctx context.Context, q AuditQuery) (selected []Entry, err error) {
+	all := q
+	all.Scopes = nil
+	entries, _, err := v.Audit(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	err = v.view(func(tx *bbolt.Tx) error {
+		for _, e := range entries {
+			one, err := v.readEntry(tx, e.Position, q)
+			if err != nil {
+				return err
+			}
+			if one != nil {
+				selected = append(selected, *one)
+			}
+		}
+		return nil
+	})
+	return selected, err
+}

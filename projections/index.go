@@ -149,20 +149,22 @@ func (b *batch) writeTerms(s *summer) error {
 	return nil
 }
 
-// intersect ranges over the positions below the given one that all terms have,
-// newest first: each cursor leaps to the block where the others are.
-func intersect(tx *bbolt.Tx, terms []string, below uint64) iter.Seq[uint64] {
+// intersect ranges over the positions below the given one that have a term of
+// each list, newest first: each union leaps to the block where the others are.
+func intersect(tx *bbolt.Tx, terms [][]string, below uint64) iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
-		cursors := make([]termCursor, len(terms))
-		for i, term := range terms {
-			cursors[i] = termCursor{term, tx.Bucket(bucketIndex).Cursor()}
+		unions := make([]union, len(terms))
+		for i, list := range terms {
+			for _, term := range list {
+				unions[i] = append(unions[i], termCursor{term: term, cursor: tx.Bucket(bucketIndex).Cursor()})
+			}
 		}
 		for end := below; end > 0; {
 			block := (end - 1) >> blockBits
 			common := fullBlock
-			for i := 0; i < len(cursors); i++ {
-				found, positions := cursors[i].last(block)
-				if positions == nil {
+			for i := 0; i < len(unions); i++ {
+				found, positions := unions[i].last(block)
+				if positions == (blockSet{}) {
 					return
 				}
 				if found < block {
@@ -170,7 +172,7 @@ func intersect(tx *bbolt.Tx, terms []string, below uint64) iter.Seq[uint64] {
 					block, common, i = found, fullBlock, -1
 					continue
 				}
-				common.intersect(positions)
+				common.intersect(&positions)
 			}
 			for low := range common.newestFirst {
 				if p := block<<blockBits | low; p < end && p > 0 && !yield(p) {
@@ -182,14 +184,41 @@ func intersect(tx *bbolt.Tx, terms []string, below uint64) iter.Seq[uint64] {
 	}
 }
 
+// A union is of the positions of its terms.
+type union []termCursor
+
+// last is the highest block of any of the terms that is not above the given one,
+// and what it holds, nothing if there is none. The blocks it is asked for descend.
+func (u union) last(block uint64) (highest uint64, set blockSet) {
+	for i := range u {
+		c := &u[i]
+		if !c.sought || c.found > block {
+			c.found, c.positions = c.last(block)
+			c.sought = true
+		}
+		if c.positions == nil || c.found < highest {
+			continue
+		}
+		if c.found > highest {
+			highest, set = c.found, blockSet{}
+		}
+		set.add(c.positions)
+	}
+	return highest, set
+}
+
 type termCursor struct {
 	term   string
 	cursor *bbolt.Cursor
+
+	sought    bool // what was found last, and holds for all blocks from there up to the one asked for
+	found     uint64
+	positions []byte
 }
 
 // last is the highest block of the term that is not above the given one, and
 // what it holds, nil if there is none.
-func (c termCursor) last(block uint64) (found uint64, positions []byte) {
+func (c *termCursor) last(block uint64) (found uint64, positions []byte) {
 	for {
 		key := appendIndexKey(nil, c.term, block)
 		prefix := key[:len(key)-1]
@@ -218,11 +247,13 @@ type blockSet [1 << blockBits / 64]uint64
 
 var fullBlock = blockSet{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}
 
-func (s *blockSet) intersect(positions []byte) {
-	var other blockSet
+func (s *blockSet) add(positions []byte) {
 	for _, p := range positions {
-		other[p>>6] |= 1 << (p & 63)
+		s[p>>6] |= 1 << (p & 63)
 	}
+}
+
+func (s *blockSet) intersect(other *blockSet) {
 	for i := range s {
 		s[i] &= other[i]
 	}

@@ -84,7 +84,7 @@ func TestLongestKeys(t *testing.T) {
 	}
 	for _, q := range []projections.AuditQuery{{Ticket: text}, {Object: domain.Object{Kind: domain.KindContext, Key: text}}} {
 		q.Project, q.Limit = c.Project, 1
-		if found, _, err := v.Audit(q); err != nil || len(found) != 1 {
+		if found, _, err := v.Audit(t.Context(), q); err != nil || len(found) != 1 {
 			t.Errorf("%d entries, error %v", len(found), err)
 		}
 	}
@@ -420,7 +420,7 @@ func TestReadersWhileApplying(t *testing.T) {
 		return err
 	})
 	read(func() error {
-		entries, _, err := l.Audit(projections.AuditQuery{Actor: "ana", Limit: 3, To: epoch.AddDate(1, 0, 0)})
+		entries, _, err := l.Audit(t.Context(), projections.AuditQuery{Actor: "ana", Limit: 3, To: epoch.AddDate(1, 0, 0)})
 		if err == nil && entries[0].Position > l.Position() {
 			err = fmt.Errorf("the newest entry is %d, seen are %d", entries[0].Position, l.Position())
 		}

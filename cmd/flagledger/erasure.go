@@ -14,7 +14,7 @@ import (
 // completeErasures erases who is recorded as erased and still stored: a process that ended right after it recorded the erasure left that to the
 // next start. Of what is erased already it only reads the record.
 func (l *ledger) completeErasures(ctx context.Context) error {
-	return l.eachChange(domain.IdentityErased{}, func(e projections.Entry, c projections.Change) error {
+	return l.eachChange(ctx, domain.IdentityErased{}, func(e projections.Entry, c projections.Change) error {
 		if !erases(e.Commit.Events, c.Object) {
 			return nil
 		}
@@ -35,7 +35,7 @@ func (l *ledger) completeErasures(ctx context.Context) error {
 // up to which that is done.
 func (l *ledger) dropDeleted(ctx context.Context, behind uint64) (uint64, error) {
 	end := l.views.Position()
-	err := l.eachChange(domain.EnvironmentDeleted{}, func(e projections.Entry, c projections.Change) error {
+	err := l.eachChange(ctx, domain.EnvironmentDeleted{}, func(e projections.Entry, c projections.Change) error {
 		if e.Position <= behind {
 			return errEnough
 		}
@@ -76,10 +76,10 @@ func environmentNumber(image json.RawMessage) (int32, error) {
 }
 
 // eachChange visits what the commits with an event of that type changed, newest first.
-func (l *ledger) eachChange(event domain.Event, visit func(projections.Entry, projections.Change) error) error {
+func (l *ledger) eachChange(ctx context.Context, event domain.Event, visit func(projections.Entry, projections.Change) error) error {
 	const page = 500
 	for below := uint64(0); ; {
-		entries, next, err := l.views.Audit(projections.AuditQuery{Type: event.EventType(), Below: below, Limit: page})
+		entries, next, err := l.views.Audit(ctx, projections.AuditQuery{Type: event.EventType(), Below: below, Limit: page})
 		if err != nil {
 			return fmt.Errorf("look for events %s: %w", event.EventType(), err)
 		}
