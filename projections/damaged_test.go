@@ -84,6 +84,38 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 	}
 }
 
+// Who reads what nobody wrote, while pages are as they should be, is told that the file is being checked.
+func TestReadingOverwrittenValues(t *testing.T) {
+	l := variedLedger(t)
+	if err := l.Written(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(l.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.OpenFile(l.path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.WriteAt(bytes.ReplaceAll(whole, []byte(`":{`), []byte(`"#{`)), 0)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for position := range l.Position() {
+		_, err := l.AuditEntry(position+1, nil)
+		if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Kind == domain.Unavailable {
+			refused++
+		} else if err != nil {
+			t.Errorf("the entry at position %d: %v", position+1, err)
+		}
+	}
+	if refused == 0 {
+		t.Error("all entries could be read")
+	}
+}
+
 // A bit anywhere in the file that is not what was written is noticed, or makes no difference to any reader.
 func TestFlippedBits(t *testing.T) {
 	l := variedLedger(t)

@@ -53,12 +53,12 @@ func (v *Views) viewWritten(read func(*bbolt.Tx) error) error {
 	if _, refused := errors.AsType[*domain.Error](err); refused {
 		return err
 	}
-	v.suspectDamage()
-	if errors.Is(err, errDamaged) {
-		v.log.Error("reading the views failed", "error", err)
-		return domain.Refuse(domain.Unavailable, "the history cannot be read here now: its file is being checked, and made again if it is damaged")
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
 	}
-	return err
+	v.suspectDamage() // also what can be read may be what nobody wrote
+	v.log.Error("reading the views failed", "error", err)
+	return domain.Refuse(domain.Unavailable, "the history cannot be read here now: its file is being checked, and made again if it is damaged")
 }
 
 func (v *Views) refuseBuilding() error {
