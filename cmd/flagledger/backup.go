@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -362,14 +363,15 @@ func loadAhead(ctx context.Context, store *eventstore.Store, apply func(domain.R
 			}
 		})
 	}()
-	for rec := range ahead {
-		if err := apply(rec); err != nil {
-			cancel()
-			<-loaded // who closes the store does it behind that
-			return err
+	var failed error
+	for rec := range ahead { // to its end: who closes the store does it behind that
+		if failed == nil {
+			if failed = apply(rec); failed != nil {
+				cancel()
+			}
 		}
 	}
-	return <-loaded
+	return cmp.Or(failed, <-loaded)
 }
 
 // build makes the views from the whole log, into a file that does not exist.
