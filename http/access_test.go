@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -83,15 +82,7 @@ type watch struct {
 
 func newWatch(t *testing.T) *watch {
 	t.Helper()
-	views, err := projections.Open(filepath.Join(t.TempDir(), "views.db"), projections.Options{Schema: 1, Encode: EncodeFlag})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := views.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	views := openViews(t)
 	persons := walkPersons{newMemoryIdentities()}
 	service := commands.New(appliedLog{views}, views, persons, domain.DefaultLimits(), time.Now)
 	w := &watch{t: t, secrets: map[string]string{}, noted: &notedAccesses{}, views: views}

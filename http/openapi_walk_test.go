@@ -14,7 +14,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -140,15 +139,7 @@ func (l walkLog) Leaves(_ context.Context, from, to uint64, each func(transparen
 
 func newWalk(t *testing.T) *walk {
 	t.Helper()
-	views, err := projections.Open(filepath.Join(t.TempDir(), "views.db"), projections.Options{Schema: 1, Encode: EncodeFlag})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := views.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	views := openViews(t)
 	persons := walkPersons{newMemoryIdentities()}
 	service := commands.New(appliedLog{views}, views, persons, domain.DefaultLimits(), time.Now)
 	s := New(Config{

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,6 @@ import (
 
 	"flagledger/commands"
 	"flagledger/domain"
-	"flagledger/projections"
 )
 
 // fullLog takes what prepares the fuzzing, and then nothing more: changes are read and decided, and the state stays as it is.
@@ -41,15 +39,7 @@ type fuzzed struct {
 }
 
 func newFuzzed(f *testing.F) *fuzzed {
-	views, err := projections.Open(filepath.Join(f.TempDir(), "views.db"), projections.Options{Schema: 1, Encode: EncodeFlag})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() {
-		if err := views.Close(); err != nil {
-			f.Error(err)
-		}
-	})
+	views := openViews(f)
 	persons, log := walkPersons{newMemoryIdentities()}, &fullLog{appliedLog: appliedLog{views}}
 	service := commands.New(log, views, persons, domain.DefaultLimits(), time.Now)
 	x := &fuzzed{}

@@ -44,8 +44,8 @@ type sdkFixture struct {
 	last    uint64    // position
 }
 
-// newSDKFixture has one project, shop, with the environment production.
-func newSDKFixture(t testing.TB, events ...domain.Event) *sdkFixture {
+// openViews opens empty views, which are closed with the test.
+func openViews(t testing.TB) *projections.Views {
 	t.Helper()
 	views, err := projections.Open(filepath.Join(t.TempDir(), "views.db"), projections.Options{Schema: 1, Encode: EncodeFlag})
 	if err != nil {
@@ -56,6 +56,13 @@ func newSDKFixture(t testing.TB, events ...domain.Event) *sdkFixture {
 			t.Error(err)
 		}
 	})
+	return views
+}
+
+// newSDKFixture has one project, shop, with the environment production.
+func newSDKFixture(t testing.TB, events ...domain.Event) *sdkFixture {
+	t.Helper()
+	views := openViews(t)
 	f := &sdkFixture{persons: newMemoryIdentities(), now: sdkStart.Add(-2 * time.Second)}
 	f.sdk = newSDK(&Server{Config: Config{
 		Views: views, Identities: f.persons, Version: "1.2.3", Limits: domain.DefaultLimits(), BodyLimit: 1 << 20,
